@@ -1,0 +1,1 @@
+//! Step Functions: the States Language engine with its log, timers and API.
