@@ -1,1 +1,19 @@
 #![doc = include_str!("../README.md")]
+
+pub mod budget;
+pub mod change_set;
+pub mod design;
+pub mod evidence;
+pub mod failure;
+pub mod gate;
+pub mod ids;
+pub mod plan;
+pub mod risk;
+pub mod run;
+pub mod snapshot;
+pub mod time;
+pub mod verdict;
+
+pub use failure::{ErrorName, FunctionError};
+pub use ids::{GateId, JobId, RepoPath, RunId, SessionId, Sha256, TaskId};
+pub use time::{Clock, Randomness};

@@ -1,0 +1,69 @@
+//! The plan: what the orchestrator proposes and the rules accept.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::TaskId;
+use crate::risk::RiskLevel;
+
+/// The roles a plan may give work to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskRole {
+    /// Changes source code.
+    Developer,
+}
+
+/// How soon a task should start among those that are ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// When nothing else waits.
+    Low,
+    /// The usual.
+    #[default]
+    Medium,
+    /// Before the usual.
+    High,
+    /// First.
+    Critical,
+}
+
+/// One piece of work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedTask {
+    /// Short name, unique in the plan: lower-case letters, digits, dashes, at most 20.
+    pub id: TaskId,
+    /// One line for people.
+    pub title: String,
+    /// What has to be true when the task is done, without prescribing how.
+    pub description: String,
+    /// Who does it.
+    pub role: TaskRole,
+    /// Tasks whose result this one builds on.
+    #[serde(default)]
+    pub depends_on: Vec<TaskId>,
+    /// How soon.
+    #[serde(default)]
+    pub priority: Priority,
+    /// Paths or globs the task is expected to touch; tasks that overlap are done one after the other.
+    #[serde(default)]
+    pub paths: Vec<String>,
+}
+
+/// The orchestrator's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What the requirement asks for, in one or two sentences.
+    pub summary: String,
+    /// The tasks, at least one.
+    pub tasks: Vec<PlannedTask>,
+    /// How a person can tell that the requirement is met.
+    #[serde(default)]
+    pub acceptance_criteria: Vec<String>,
+    /// The risk the orchestrator sees; it can raise the level that the rules find, never lower it.
+    #[serde(default)]
+    pub risk_hint: Option<RiskLevel>,
+}

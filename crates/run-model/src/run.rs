@@ -1,0 +1,285 @@
+//! A run: the record in the table that executions carry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::Purpose;
+use crate::risk::Risk;
+use crate::snapshot::SnapshotRef;
+use crate::{GateId, RunId, Sha256, TaskId};
+
+/// The version of [`RunRecord`] that this code writes.
+pub const RUN_SCHEMA: u32 = 1;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// At work.
+    Running,
+    /// Waiting at a gate.
+    ApprovalPending,
+    /// The change has landed.
+    Succeeded,
+    /// It ended without a change; the outcome says why.
+    Failed,
+    /// A person said no.
+    Denied,
+    /// Nobody decided in time.
+    TimedOut,
+    /// A bound was met before the evidence was green.
+    LimitReached,
+    /// The change touches dependencies, which need a new setup.
+    NeedsSetup,
+    /// A person stopped it.
+    Stopped,
+}
+
+impl RunStatus {
+    /// The word for people and for JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::ApprovalPending => "approval_pending",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Denied => "denied",
+            Self::TimedOut => "timed_out",
+            Self::LimitReached => "limit_reached",
+            Self::NeedsSetup => "needs_setup",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether nothing more happens without a resume.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Running | Self::ApprovalPending)
+    }
+
+    /// The exit code of `gatewright run`: 0 done, 1 failed, 2 denied, 3 timed out or limit reached, 4 waiting at a gate.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Succeeded => 0,
+            Self::Failed | Self::NeedsSetup | Self::Stopped | Self::Running => 1,
+            Self::Denied => 2,
+            Self::TimedOut | Self::LimitReached => 3,
+            Self::ApprovalPending => 4,
+        }
+    }
+}
+
+/// The stages of a run, in order. A resumed run begins at one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Admission: settings pinned, budget opened.
+    Admit,
+    /// The base commit becomes a snapshot.
+    Snapshot,
+    /// The base is checked.
+    Baseline,
+    /// The orchestrator plans.
+    Plan,
+    /// The architect designs.
+    Design,
+    /// A person looks at the plan.
+    PlanGate,
+    /// The tasks are done.
+    Build,
+    /// The merged change is tested, scanned and measured for risk.
+    Verify,
+    /// A ref is written.
+    Publish,
+    /// A person looks at the change.
+    Gate,
+    /// The branch is made.
+    Land,
+    /// The end is told.
+    Report,
+}
+
+impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 12] = [
+        Self::Admit,
+        Self::Snapshot,
+        Self::Baseline,
+        Self::Plan,
+        Self::Design,
+        Self::PlanGate,
+        Self::Build,
+        Self::Verify,
+        Self::Publish,
+        Self::Gate,
+        Self::Land,
+        Self::Report,
+    ];
+
+    /// The word that `--from` takes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::Snapshot => "snapshot",
+            Self::Baseline => "baseline",
+            Self::Plan => "plan",
+            Self::Design => "design",
+            Self::PlanGate => "plan_gate",
+            Self::Build => "build",
+            Self::Verify => "verify",
+            Self::Publish => "publish",
+            Self::Gate => "gate",
+            Self::Land => "land",
+            Self::Report => "report",
+        }
+    }
+}
+
+/// Who asked, as the entrance saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requester {
+    /// The name.
+    pub name: String,
+    /// How it was seen: `local`, `console`.
+    pub seen_as: String,
+}
+
+/// How a run ended, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What happened and why.
+    pub reason: String,
+    /// What to do next.
+    pub next_step: String,
+}
+
+/// Content in the object store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtefactRef {
+    /// Object key.
+    pub key: String,
+    /// Hash of the bytes.
+    pub sha256: Sha256,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// The record of a run. What it refers to lies in the object store under `runs/<run>/`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// [`RUN_SCHEMA`] when written.
+    pub schema: u32,
+    /// Moves with every write; a write names the version it saw.
+    pub version: u64,
+    /// The run.
+    pub run_id: RunId,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// The last stage that was entered.
+    pub stage: Stage,
+    /// The repository: a path on this machine, or `owner/name` on a forge.
+    pub repository: String,
+    /// The ref the work is based on.
+    pub base_ref: String,
+    /// The requirement's text.
+    pub requirement: ArtefactRef,
+    /// The pinned settings (JSON of `config::RunConfig`).
+    pub config: ArtefactRef,
+    /// The held-out acceptance archive, under `held-out/<run>/`, where no role may read.
+    pub acceptance: Option<ArtefactRef>,
+    /// Who asked.
+    pub requester: Requester,
+    /// Executions started so far; the next resume is number `executions + 1`.
+    pub executions: u32,
+    /// The ARN of the newest execution.
+    pub execution_arn: String,
+    /// When it was admitted, in milliseconds since the epoch.
+    pub created_ms: i64,
+    /// When it was last written, in milliseconds since the epoch.
+    pub updated_ms: i64,
+    /// The snapshot of the base, once taken.
+    pub snapshot: Option<SnapshotRef>,
+    /// Things the person should know (a dirty tree, LFS pointers, a red base).
+    pub notices: Vec<String>,
+    /// The plan, once accepted.
+    pub plan: Option<ArtefactRef>,
+    /// The design, once accepted.
+    pub design: Option<ArtefactRef>,
+    /// Evidence by purpose: baseline, final, acceptance. Session and task evidence lies with its task.
+    pub evidence: Vec<(Purpose, ArtefactRef)>,
+    /// The merged change set, once there is one.
+    pub change_set: Option<ArtefactRef>,
+    /// The risk of the actual change, once measured.
+    pub risk: Option<Risk>,
+    /// The gate that is or was last open.
+    pub gate: Option<GateId>,
+    /// The commit that was published.
+    pub commit: Option<String>,
+    /// The branch that was made.
+    pub branch: Option<String>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// Not begun.
+    Waiting,
+    /// At work.
+    Running,
+    /// Green and approved.
+    Done,
+    /// The bound was met.
+    LimitReached,
+    /// It touches manifest or lock files.
+    NeedsSetup,
+    /// It failed.
+    Failed,
+}
+
+/// The record of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The task.
+    pub task_id: TaskId,
+    /// Its wave, counted from 0.
+    pub wave: u32,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// Rounds of developer, tester and reviewer begun.
+    pub iteration: u32,
+    /// What its wave builds on: the merged overlays of earlier waves (JSON of [`crate::change_set::Overlay`]), if any.
+    pub base_overlay: Option<ArtefactRef>,
+    /// What developer and tester have made so far, base overlay included (JSON of [`crate::change_set::Overlay`]).
+    pub overlay: Option<ArtefactRef>,
+    /// Only the tester's part (JSON of [`crate::change_set::Overlay`]).
+    pub test_overlay: Option<ArtefactRef>,
+    /// The newest evidence on the task's tree.
+    pub evidence: Option<ArtefactRef>,
+    /// Whether the tester's new tests fail on the base and pass on the change; `None` while unmeasured.
+    pub regression_proof: Option<bool>,
+    /// The newest verdict.
+    pub verdict: Option<ArtefactRef>,
+    /// What the next round has to deal with, for the developer's prompt.
+    pub feedback: Vec<String>,
+    /// Fingerprints of the failures of earlier rounds, to see a loop that goes nowhere.
+    pub failure_fingerprints: Vec<Sha256>,
+}
+
+/// One event of a run's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// Counted from 1, without gap or repeat.
+    pub sequence: u64,
+    /// When, in milliseconds since the epoch.
+    pub at_ms: i64,
+    /// What kind: `run.admitted`, `stage.entered`, `turn.ended`, `gate.opened`, ...
+    pub kind: String,
+    /// The task, if it is about one.
+    pub task: Option<TaskId>,
+    /// The role, if it is about one.
+    pub role: Option<String>,
+    /// One line for people.
+    pub message: String,
+}
+
