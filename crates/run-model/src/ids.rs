@@ -74,7 +74,7 @@ macro_rules! id {
 
 id!(
     /// A run: one requirement on its way to a change.
-    RunId, "run id", 48
+    RunId, "run id", 40
 );
 id!(
     /// A task of a run's plan.
