@@ -1,0 +1,103 @@
+//! The globs of the settings, ready to be asked.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::{ConfigError, RunConfig};
+
+/// Tells protected, test and manifest paths apart. Upper and lower case count as the same, since they do on some machines.
+#[derive(Clone, Debug)]
+pub struct PathRules {
+    protected: GlobSet,
+    test_paths: GlobSet,
+    manifests: GlobSet,
+}
+
+impl PathRules {
+    /// Compiles the globs of these settings. `*` stays within a folder, `**` crosses folders.
+    ///
+    /// # Errors
+    /// [`ConfigError::BadValue`] naming the glob that cannot be read.
+    pub fn new(config: &RunConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            protected: compile("policy.protected", &config.protected)?,
+            test_paths: compile("policy.test_paths", &config.test_paths)?,
+            manifests: compile("policy.manifests", &config.manifests)?,
+        })
+    }
+
+    /// Whether a change to this path is critical.
+    pub fn is_protected(&self, path: &str) -> bool {
+        self.protected.is_match(path)
+    }
+
+    /// Whether this path holds tests.
+    pub fn is_test(&self, path: &str) -> bool {
+        self.test_paths.is_match(path)
+    }
+
+    /// Whether this is a manifest or lock file.
+    pub fn is_manifest(&self, path: &str) -> bool {
+        self.manifests.is_match(path)
+    }
+}
+
+fn compile(key: &str, globs: &[String]) -> Result<GlobSet, ConfigError> {
+    let bad = |value: &str, problem: &globset::Error| ConfigError::BadValue {
+        key: key.into(),
+        value: format!("{value:?}"),
+        cure: format!("not a glob ({}); write paths like \"docs/**\" or \"**/*.lock\"", problem.kind()),
+    };
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        let built = GlobBuilder::new(glob).literal_separator(true).case_insensitive(true).build();
+        set.add(built.map_err(|problem| bad(glob, &problem))?);
+    }
+    set.build().map_err(|problem| bad(&globs.join(", "), &problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_globs_tell_the_kinds_of_paths_apart() {
+        let rules = PathRules::new(&RunConfig::default()).unwrap();
+        for path in [
+            ".github/workflows/ci.yml",
+            ".gitignore",
+            "docs/CODEOWNERS",
+            "codeowners",
+            "build.rs",
+            "a/build.rs",
+            ".cargo/config.toml",
+        ] {
+            assert!(rules.is_protected(path), "{path}");
+        }
+        for path in ["src/lib.rs", "README.md", "src/github.rs", "builder.rs"] {
+            assert!(!rules.is_protected(path), "{path}");
+        }
+        for path in [
+            "tests/parse.rs",
+            "crates/a/tests/deep/x.rs",
+            "src/parse_test.go",
+            "py/test_a.py",
+            "benches/b.rs",
+            "src/tests.rs",
+        ] {
+            assert!(rules.is_test(path), "{path}");
+        }
+        assert!(!rules.is_test("contests/a.rs"));
+        assert!(
+            rules.is_manifest("Cargo.toml")
+                && rules.is_manifest("a/b/Cargo.lock")
+                && !rules.is_manifest("src/Cargo.rs")
+        );
+    }
+
+    #[test]
+    fn a_bad_glob_is_named() {
+        let config = RunConfig { protected: vec!["a[".into()], ..RunConfig::default() };
+        let error = PathRules::new(&config).unwrap_err().to_string();
+        assert!(error.starts_with("policy.protected = \"a[\": not a glob"), "{error}");
+    }
+}
