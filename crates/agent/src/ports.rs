@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use run_model::budget::TokenUsage;
 use run_model::change_set::Overlay;
-use run_model::{RepoPath, RunId, SessionId};
+use run_model::{ErrorName, FunctionError, RepoPath, RunId, SessionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -129,8 +129,14 @@ pub enum ModelError {
         retry_after_ms: Option<u64>,
     },
     /// The provider cannot be reached or failed on its side.
-    #[error("the model provider is unavailable: {0}")]
-    Unavailable(String),
+    #[error("the model provider is unavailable: {message}")]
+    Unavailable {
+        /// What happened.
+        message: String,
+        /// Whether the provider may have begun to answer (a time-out, a connection lost in mid-answer), so that the call
+        /// may be charged: it then stays in the ledger at its reservation.
+        may_be_charged: bool,
+    },
     /// The key or the request was refused; asking again will not help.
     #[error("the model provider refused the request: {0}")]
     Refused(String),
@@ -295,6 +301,10 @@ pub trait Tree: Send + Sync {
     /// Every readable path, sorted.
     fn paths(&self) -> Vec<RepoPath>;
 
+    /// Why nothing can be written at this path although no readable file is there: a symbolic link or a submodule stands
+    /// at it or above it. `None` if nothing stands in the way.
+    fn obstacle(&self, path: &RepoPath) -> Option<String>;
+
     /// A file's bytes; `None` if there is no such file.
     ///
     /// # Errors
@@ -302,9 +312,34 @@ pub trait Tree: Send + Sync {
     fn read(&self, path: &RepoPath) -> std::io::Result<Option<Vec<u8>>>;
 }
 
-/// Told after every turn, for logs and progress.
+impl From<ModelError> for FunctionError {
+    fn from(error: ModelError) -> Self {
+        let name = match error {
+            ModelError::Throttled { .. } => ErrorName::ModelThrottled,
+            ModelError::Unavailable { .. } => ErrorName::ModelUnavailable,
+            ModelError::Refused(_) => ErrorName::ModelRefused,
+            ModelError::CassetteMiss(_) => ErrorName::CassetteMiss,
+        };
+        Self::new(name, error.to_string())
+    }
+}
+
+impl From<PortError> for FunctionError {
+    fn from(error: PortError) -> Self {
+        let name = match error {
+            PortError::Fenced(_) | PortError::Conflict(_) => ErrorName::Conflict,
+            PortError::BudgetExceeded(_) => ErrorName::BudgetExceeded,
+            PortError::Unavailable(_) => ErrorName::StoreUnavailable,
+            PortError::NotFound(_) => ErrorName::NotFound,
+        };
+        Self::new(name, error.to_string())
+    }
+}
+
+/// Told what a session does, for logs and progress. It never fails: a lost line costs nobody anything.
 #[async_trait]
 pub trait Observer: Send + Sync {
-    /// One line about the session: `turn 3: read src/lib.rs, search "parse"`.
+    /// One line about the session. Kinds: `turn.ended` (`turn 3: read_file src/lib.rs, search "parse"; 1234 tokens, $0.0123`),
+    /// `context.trimmed` (what went), `session.stuck` (why).
     async fn note(&self, run: &RunId, session: &SessionId, kind: &str, message: String);
 }
