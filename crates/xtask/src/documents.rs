@@ -1,0 +1,37 @@
+//! Documents name only files that exist, and the README's links lead somewhere.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use regex::Regex;
+
+/// Every relative link or back-ticked path of a Markdown file that leads nowhere.
+pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
+    let link = Regex::new(r"\]\(([^)#\s]+)(#[^)]*)?\)")?;
+    let ticked = Regex::new(r"`((?:crates|functions|state-machines|docs|tests|infra|action)/[A-Za-z0-9_./-]+)`")?;
+    let mut problems = Vec::new();
+    for path in crate::files(root)?.iter().filter(|path| path.ends_with(".md") && !is_foreign(path)) {
+        let text = std::fs::read_to_string(root.join(path)).with_context(|| path.clone())?;
+        let folder = Path::new(path).parent().unwrap_or(Path::new(""));
+        let links = link.captures_iter(&text).map(|found| found[1].to_owned()).filter(|to| !to.contains("://"));
+        let dead = links.filter(|to| !root.join(folder).join(to).exists());
+        problems.extend(dead.map(|to| format!("{path}: the link to {to} leads nowhere")));
+        let named = ticked.captures_iter(&text).map(|found| found[1].to_owned());
+        let gone = named.filter(|to| !root.join(to.trim_end_matches('/')).exists());
+        problems.extend(gone.map(|to| format!("{path}: names {to}, which is not there")));
+    }
+    Ok(problems)
+}
+
+/// Third-party inputs keep their own documents as they are.
+fn is_foreign(path: &str) -> bool {
+    path.contains("/input/") || path.ends_with("role.md")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn these_documents_lead_somewhere() {
+        assert_eq!(super::problems(&crate::root()).unwrap(), Vec::<String>::new());
+    }
+}

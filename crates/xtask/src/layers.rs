@@ -1,0 +1,85 @@
+//! A crate depends only on lower layers; siblings do not see each other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// The libraries' layers; every folder of `functions/` is on [`FUNCTIONS`].
+const LIBRARIES: &[(&str, u8)] = &[
+    ("run-model", 0),
+    ("states-language", 0),
+    ("agent", 1),
+    ("config", 1),
+    ("forge", 2),
+    ("models", 2),
+    ("sandbox", 2),
+    ("store", 2),
+    ("embedded-cloud", 3),
+    ("lambda-host", 3),
+    ("role-host", 3),
+    ("runner", 3),
+    ("gatewright", 5),
+    ("tests", 6),
+    ("xtask", 6),
+];
+const FUNCTIONS: u8 = 4;
+
+/// Every dependency that points sideways or upwards, and every crate without a layer.
+pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
+    let metadata = crate::output(root, "cargo", &["metadata", "--format-version", "1", "--no-deps"])?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
+    let mut layers = BTreeMap::new();
+    let mut problems = Vec::new();
+    for package in packages {
+        let name = text(&package["name"]);
+        match layer(name, text(&package["manifest_path"])) {
+            Some(layer) => drop(layers.insert(name, layer)),
+            None => problems.push(format!("{name} has no layer: give it one in crates/xtask/src/layers.rs")),
+        }
+    }
+    for package in packages {
+        let name = text(&package["name"]);
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            // A test may look upwards; what is shipped may not.
+            let shipped = dependency["kind"].is_null();
+            let target = text(&dependency["name"]);
+            problems.extend(layers.get(name).zip(layers.get(target)).filter(|(a, b)| shipped && a <= b).map(
+                |(a, b)| {
+                    format!("{name} (layer {a}) depends on {target} (layer {b}): a crate depends only on lower layers")
+                },
+            ));
+        }
+    }
+    Ok(problems)
+}
+
+fn layer(name: &str, manifest: &str) -> Option<u8> {
+    if manifest.contains("/functions/") {
+        return Some(FUNCTIONS);
+    }
+    LIBRARIES.iter().find(|(library, _)| *library == name).map(|(_, layer)| *layer)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_known_by_their_folder_and_strangers_have_no_layer() {
+        assert_eq!(layer("tester", "/x/functions/tester/Cargo.toml"), Some(4));
+        assert_eq!(layer("store", "/x/crates/store/Cargo.toml"), Some(2));
+        assert_eq!(layer("utils", "/x/crates/utils/Cargo.toml"), None);
+    }
+
+    #[test]
+    fn this_house_is_in_order() {
+        assert_eq!(problems(&crate::root()).unwrap(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask readme`: runs every block of the README as written, on a pseudo-terminal, as a new user would.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+/// The block that is this project's own tests: `cargo xtask test` is run by itself, not from here.
+const TESTS: &str = "cargo xtask test";
+
+/// A fenced block of the README and the heading it stands under.
+#[derive(Debug, PartialEq, Eq)]
+struct Block {
+    heading: String,
+    script: String,
+}
+
+/// Runs the blocks in order in one scratch home, each in the folder the block before it ended in.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(root.join("README.md")).context("README.md")?;
+    let scratch = tempfile::tempdir()?;
+    let place = scratch.path().join("place");
+    std::fs::write(&place, root.to_string_lossy().as_bytes())?;
+    for block in blocks(&text).iter().filter(|block| block.script.trim() != TESTS) {
+        println!("== {}\n{}", block.heading, block.script);
+        run_block(root, scratch.path(), &place, block)?;
+    }
+    println!("every command of the README did what it says");
+    Ok(())
+}
+
+fn run_block(root: &Path, home: &Path, place: &PathBuf, block: &Block) -> Result<()> {
+    let folder = std::fs::read_to_string(place)?;
+    let script = format!("set -e\ncd '{folder}'\n{}\npwd > '{}'\n", block.script, place.display());
+    let (mut master, slave) = terminal()?;
+    let search =
+        format!("{}:{}", home.join("bin").display(), std::env::var_os("PATH").unwrap_or_default().to_string_lossy());
+    let mut child = Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(root)
+        .env("XDG_STATE_HOME", home.join("state"))
+        .env("CARGO_INSTALL_ROOT", home)
+        .env("PATH", search)
+        .stdin(slave.try_clone()?)
+        .stdout(slave.try_clone()?)
+        .stderr(Stdio::from(slave))
+        .spawn()?;
+    // The terminal closes when the last program on it has ended; reading then fails, which is the end.
+    let mut seen = String::new();
+    let mut answered = 0;
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = master.read(&mut buffer) {
+        let piece = String::from_utf8_lossy(&buffer[..count]).into_owned();
+        print!("{piece}");
+        seen.push_str(&piece);
+        let questions = seen.matches("[approve/deny]").count();
+        if questions > answered {
+            answered = questions;
+            master.write_all(b"approve\n")?;
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("the block under \"{}\" failed ({status})", block.heading);
+    }
+    Ok(())
+}
+
+/// A pseudo-terminal: our end and the programs' end.
+fn terminal() -> Result<(File, File)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let name = ptsname(&master, Vec::new())?;
+    let slave = File::options().read(true).write(true).open(name.to_str()?)?;
+    Ok((File::from(master), slave))
+}
+
+/// The fenced `sh` blocks, in order.
+fn blocks(text: &str) -> Vec<Block> {
+    let mut heading = String::new();
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(title) = line.strip_prefix('#') {
+            heading = title.trim_start_matches('#').trim().to_owned();
+        } else if line == "```sh" {
+            let script: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            found.push(Block { heading: heading.clone(), script: script.join("\n") });
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_found_with_their_heading() {
+        let text = "# A\ntext\n## Run it\n```sh\ncargo run\n```\n```json\n{}\n```\n### B\n```sh\na\nb\n```\n";
+        let found = blocks(text);
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[0].heading.as_str(), found[0].script.as_str()), ("Run it", "cargo run"));
+        assert_eq!((found[1].heading.as_str(), found[1].script.as_str()), ("B", "a\nb"));
+    }
+}
