@@ -151,6 +151,15 @@ pub struct Outcome {
     pub next_step: String,
 }
 
+/// The end that a step has found; the last step of the execution makes it the run's status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// The status the run will have.
+    pub status: RunStatus,
+    /// Why, and what to do next.
+    pub outcome: Outcome,
+}
+
 /// Content in the object store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtefactRef {
@@ -207,6 +216,8 @@ pub struct RunRecord {
     pub evidence: Vec<(Purpose, ArtefactRef)>,
     /// The merged change set, once there is one.
     pub change_set: Option<ArtefactRef>,
+    /// The risk of the plan, once measured.
+    pub plan_risk: Option<Risk>,
     /// The risk of the actual change, once measured.
     pub risk: Option<Risk>,
     /// The gate that is or was last open.
@@ -215,6 +226,8 @@ pub struct RunRecord {
     pub commit: Option<String>,
     /// The branch that was made.
     pub branch: Option<String>,
+    /// The end that a step has found, until the execution's last step has told it.
+    pub ending: Option<Ending>,
     /// How it ended.
     pub outcome: Option<Outcome>,
 }
@@ -246,8 +259,10 @@ pub struct TaskRecord {
     pub wave: u32,
     /// Where it stands.
     pub status: TaskStatus,
-    /// Rounds of developer, tester and reviewer begun.
+    /// The round of developer, tester and reviewer it is in, counted from 1.
     pub iteration: u32,
+    /// The last round it may have; a resumed run allows more.
+    pub iteration_bound: u32,
     /// What its wave builds on: the merged overlays of earlier waves (JSON of [`crate::change_set::Overlay`]), if any.
     pub base_overlay: Option<ArtefactRef>,
     /// What developer and tester have made so far, base overlay included (JSON of [`crate::change_set::Overlay`]).
