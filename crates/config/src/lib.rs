@@ -1,12 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod assemble;
+mod credentials;
 mod defaults;
+mod detect;
 mod error;
 mod path_rules;
+mod project_file;
+mod render;
 mod run;
+mod section;
 
+pub use assemble::Overrides;
+pub use detect::{Detected, detect};
 pub use error::ConfigError;
 pub use path_rules::PathRules;
+pub use project_file::ProjectFile;
+pub use render::render_toml;
 pub use run::{
     CheckSpec, CommandSpec, Limits, ModelPrice, Project, Provider, RUN_CONFIG_SCHEMA, RoleModel, RunConfig,
     SandboxMode, TestFormat,

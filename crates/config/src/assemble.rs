@@ -1,0 +1,304 @@
+//! Puts the settings of a run together: defaults, then the project's file, then what the command line says.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use run_model::RepoPath;
+
+use crate::section::scale_to_whole;
+use crate::{ConfigError, PathRules, ProjectFile, Provider, RunConfig, SandboxMode};
+
+/// The most items of an inline Map that Step Functions runs at once.
+const PARALLEL_TASKS_MAX: u32 = 40;
+/// Longer waits are not meant.
+const GATE_SECONDS_MAX: u32 = 366 * 24 * 3_600;
+
+/// What the command line says; what is `None` stays as the project has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// `anthropic`, `replay:FILE`, `record:FILE` or `scripted:FILE`.
+    pub provider: Option<String>,
+    /// The budget in US dollars.
+    pub budget_usd: Option<f64>,
+    /// How much confinement.
+    pub sandbox: Option<SandboxMode>,
+    /// Whether gates open without a person.
+    pub auto_approve: bool,
+}
+
+impl SandboxMode {
+    pub(crate) const NAMES: [(&'static str, Self); 2] = [("auto", Self::Auto), ("none", Self::None)];
+}
+
+impl FromStr for SandboxMode {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, ConfigError> {
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, mode)| *mode);
+        found.ok_or_else(|| bad("--sandbox", name, "write auto or none"))
+    }
+}
+
+impl RunConfig {
+    /// The settings of a run.
+    ///
+    /// # Errors
+    /// As [`RunConfig::validate`], and for an override that cannot be read.
+    pub fn assemble(project: ProjectFile, overrides: Overrides) -> Result<Self, ConfigError> {
+        let mut config = project.0;
+        if let Some(name) = &overrides.provider {
+            config.provider = choose_provider(name, config.provider)?;
+        }
+        if let Some(usd) = overrides.budget_usd {
+            let microusd = scale_to_whole(usd, 1e6).filter(|microusd| *microusd > 0);
+            config.limits.budget_microusd = microusd.ok_or_else(|| bad("--budget", usd, "write US dollars: 5.0"))?;
+        }
+        config.sandbox = overrides.sandbox.unwrap_or(config.sandbox);
+        config.auto_approve = overrides.auto_approve;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks what types cannot say. Settings that come in as JSON have to pass here before they are pinned.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoChecks`] if nothing measures a change; [`ConfigError::BadValue`] for a bound out of range, a root
+    /// outside the repository, a name given twice, a glob that cannot be read, or a server without `https`.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.checks.is_empty() {
+            return Err(ConfigError::NoChecks);
+        }
+        if self.schema != crate::RUN_CONFIG_SCHEMA {
+            return Err(bad(
+                "schema",
+                self.schema,
+                "these settings were written by a newer Gatewright: update this one",
+            ));
+        }
+        if self.project.root != "." {
+            RepoPath::new(self.project.root.as_str())
+                .map_err(|error| bad("project.root", &self.project.root, error))?;
+        }
+        for file in &self.setup_files {
+            RepoPath::new(file.as_str()).map_err(|error| bad("project.setup_files", file, error))?;
+        }
+        if let Some(folder) = self.read_only.iter().find(|folder| !folder.is_absolute()) {
+            return Err(bad("sandbox.read_only", folder.display(), "write an absolute path"));
+        }
+        names_differ("checks", self.checks.iter().map(|check| check.name.as_str()))?;
+        names_differ("setup", self.setup.iter().map(|command| command.name.as_str()))?;
+        names_differ("warm_up", self.warm_up.iter().map(|command| command.name.as_str()))?;
+        check_provider(&self.provider)?;
+        self.validate_roles()?;
+        self.validate_limits()?;
+        PathRules::new(self).map(|_| ())
+    }
+
+    fn validate_roles(&self) -> Result<(), ConfigError> {
+        for (name, role) in &self.roles {
+            let key = |field: &str| format!("roles.{name}.{field}");
+            if role.max_output_tokens == 0 || role.max_output_tokens >= role.context_tokens {
+                let cure = format!("write more than 0 and less than context_tokens ({})", role.context_tokens);
+                return Err(bad(&key("max_output_tokens"), role.max_output_tokens, cure));
+            }
+            if let Some(thousandths) = role.temperature_milli.filter(|thousandths| *thousandths > 1_000) {
+                return Err(bad(
+                    &key("temperature"),
+                    f64::from(thousandths) / 1_000.0,
+                    "write a number from 0.0 to 1.0",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_limits(&self) -> Result<(), ConfigError> {
+        let limits = &self.limits;
+        let positive = [
+            ("budget_usd", limits.budget_microusd),
+            ("budget_tokens", limits.budget_tokens),
+            ("iterations", limits.iterations.into()),
+            ("turns", limits.turns.into()),
+            ("tasks", limits.tasks.into()),
+            ("parallel_tasks", limits.parallel_tasks.into()),
+            ("setup_wall_seconds", limits.setup_wall_seconds),
+            ("check_wall_seconds", limits.check_wall_seconds),
+            ("check_memory_mib", limits.check_memory_bytes),
+            ("check_processes", limits.check_processes),
+            ("check_disk_mib", limits.check_disk_bytes),
+            ("check_output_mib", limits.check_output_bytes),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(bad(&format!("limits.{name}"), 0, "write more than 0"));
+        }
+        if limits.parallel_tasks > PARALLEL_TASKS_MAX {
+            return Err(bad("limits.parallel_tasks", limits.parallel_tasks, "write at most 40, the platform's bound"));
+        }
+        for (level, seconds) in &limits.gate_seconds {
+            if !(1..=GATE_SECONDS_MAX).contains(seconds) {
+                let key = format!("limits.gate_seconds.{}", level.as_str());
+                return Err(bad(&key, seconds, format!("write seconds, from 1 to {GATE_SECONDS_MAX} (a year)")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bad(key: &str, value: impl std::fmt::Display, cure: impl std::fmt::Display) -> ConfigError {
+    ConfigError::BadValue { key: key.into(), value: value.to_string(), cure: cure.to_string() }
+}
+
+fn choose_provider(name: &str, of_project: Provider) -> Result<Provider, ConfigError> {
+    let live = match of_project.clone() {
+        Provider::Record { upstream, .. } => *upstream,
+        live @ Provider::Anthropic { .. } => live,
+        Provider::Replay { .. } | Provider::Scripted { .. } => Provider::default(),
+    };
+    match name.split_once(':') {
+        None if name == of_project.kind() => Ok(of_project),
+        None if name == live.kind() => Ok(live),
+        Some(("replay", file)) if !file.is_empty() => Ok(Provider::Replay { cassette: file.into() }),
+        Some(("scripted", file)) if !file.is_empty() => Ok(Provider::Scripted { script: file.into() }),
+        Some(("record", file)) if !file.is_empty() => {
+            Ok(Provider::Record { cassette: file.into(), upstream: Box::new(live) })
+        }
+        _ => Err(bad("--provider", name, "write anthropic, replay:FILE, record:FILE or scripted:FILE")),
+    }
+}
+
+fn check_provider(provider: &Provider) -> Result<(), ConfigError> {
+    match provider {
+        Provider::Anthropic { base_url, timeout_seconds } => {
+            if *timeout_seconds == 0 {
+                return Err(bad("provider.timeout_seconds", 0, "write more than 0"));
+            }
+            check_base_url(base_url)
+        }
+        Provider::Record { upstream, .. } if !matches!(**upstream, Provider::Anthropic { .. }) => {
+            Err(bad("provider.upstream", upstream.kind(), "only a live provider can be recorded: anthropic"))
+        }
+        Provider::Record { upstream, .. } => check_provider(upstream),
+        Provider::Replay { .. } | Provider::Scripted { .. } => Ok(()),
+    }
+}
+
+/// A key travels to this address: over plain HTTP only within the machine.
+fn check_base_url(base_url: &str) -> Result<(), ConfigError> {
+    let (scheme, rest) = base_url.split_once("://").unwrap_or_default();
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _port)| host);
+    let fits = match scheme {
+        "https" => !host.is_empty(),
+        "http" => matches!(host, "localhost" | "127.0.0.1" | "[::1]"),
+        _ => false,
+    };
+    let cure = "write https://HOST, or http://127.0.0.1:PORT on this machine, without user, password or query";
+    if rest.contains(['@', '?', '#']) {
+        // The rest may be a password: it is not repeated.
+        return Err(bad("provider.base_url", format_args!("{scheme}://..."), cure));
+    }
+    if fits { Ok(()) } else { Err(bad("provider.base_url", base_url, cure)) }
+}
+
+fn names_differ<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Result<(), ConfigError> {
+    let mut seen = BTreeSet::new();
+    let twice = names.into_iter().find(|name| !seen.insert(*name));
+    twice.map_or(Ok(()), |name| Err(bad(&format!("{key}.name"), name, "the name is given twice: change one")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::{RoleModel, detect};
+
+    fn project() -> ProjectFile {
+        ProjectFile::from_detected(detect(&["Cargo.toml"], &|_| Some("[package]".into())).unwrap())
+    }
+
+    fn with(change: impl FnOnce(&mut RunConfig)) -> String {
+        let mut config = project().0;
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    fn provider(name: &str) -> Result<Provider, ConfigError> {
+        let overrides = Overrides { provider: Some(name.into()), ..Overrides::default() };
+        RunConfig::assemble(project(), overrides).map(|config| config.provider)
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let overrides = Overrides {
+            budget_usd: Some(0.5),
+            sandbox: Some("none".parse().unwrap()),
+            auto_approve: true,
+            provider: None,
+        };
+        let config = RunConfig::assemble(project(), overrides).unwrap();
+        assert_eq!(
+            (config.limits.budget_microusd, config.sandbox, config.auto_approve),
+            (500_000, SandboxMode::None, true)
+        );
+        let config = RunConfig::assemble(project(), Overrides::default()).unwrap();
+        assert_eq!(
+            (config.limits.budget_microusd, config.sandbox, config.auto_approve),
+            (5_000_000, SandboxMode::Auto, false)
+        );
+    }
+
+    #[test]
+    fn a_provider_is_chosen_by_name_and_file() {
+        assert_eq!(provider("replay:a:b.jsonl").unwrap(), Provider::Replay { cassette: PathBuf::from("a:b.jsonl") });
+        let upstream = Box::new(Provider::default());
+        assert_eq!(provider("record:c").unwrap(), Provider::Record { cassette: "c".into(), upstream });
+        assert_eq!(provider("anthropic").unwrap(), Provider::default());
+        for wrong in ["openai", "replay", "replay:", ""] {
+            let error = provider(wrong).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--provider = {wrong}: write anthropic")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_types_cannot_say_is_refused_by_key_and_cure() {
+        assert!(with(|c| c.checks.clear()).contains("gatewright init"));
+        assert!(with(|c| c.schema = 2).starts_with("schema = 2: "));
+        assert!(with(|c| c.project.root = "../x".into()).starts_with("project.root = ../x: "));
+        assert!(
+            with(|c| c.setup_files = vec!["/etc/passwd".into()]).starts_with("project.setup_files = /etc/passwd: ")
+        );
+        assert!(with(|c| c.read_only = vec!["opt".into()]).starts_with("sandbox.read_only = opt: "));
+        assert!(with(|c| c.checks.push(c.checks[0].clone())).starts_with("checks.name = test: "));
+        assert!(with(|c| c.limits.turns = 0).starts_with("limits.turns = 0: "));
+        assert!(with(|c| c.limits.parallel_tasks = 41).starts_with("limits.parallel_tasks = 41: "));
+        assert!(
+            with(|c| c.limits.gate_seconds = [(run_model::risk::RiskLevel::High, 0)].into()).contains(".high = 0: ")
+        );
+        assert!(with(|c| c.manifests = vec!["{".into()]).starts_with("policy.manifests = \"{\": "));
+        let hot = RoleModel { temperature_milli: Some(1_500), ..RoleModel::default() };
+        assert!(with(|c| c.roles = [("default".into(), hot)].into()).starts_with("roles.default.temperature = 1.5: "));
+        let nested =
+            Provider::Record { cassette: "c".into(), upstream: Box::new(Provider::Replay { cassette: "d".into() }) };
+        assert!(with(|c| c.provider = nested).starts_with("provider.upstream = replay: "));
+    }
+
+    #[test]
+    fn a_key_travels_in_the_clear_only_within_the_machine() {
+        for good in ["https://api.anthropic.com", "http://127.0.0.1:18090", "http://localhost:1/x", "http://[::1]:8080"]
+        {
+            assert_eq!(check_base_url(good), Ok(()), "{good}");
+        }
+        for wrong in [
+            "http://example.com",
+            "api.anthropic.com",
+            "https://",
+            "https://me:pw@host",
+            "ftp://x",
+            "http://127.0.0.1.evil.com",
+        ] {
+            let error = check_base_url(wrong).unwrap_err().to_string();
+            assert!(!error.contains("pw"), "{error}");
+        }
+    }
+}
