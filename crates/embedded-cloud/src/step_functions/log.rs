@@ -1,0 +1,310 @@
+//! The durable log: one SQLite file, one writer thread, group commit.
+//!
+//! Everything that waits while a commit is on its way to the disk goes into the next commit, so that under load one
+//! `fsync` carries many transitions. A failed write stops the log for good: what was acknowledged is on disk, what was
+//! not is not, and opening the file again goes on from there.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::records;
+
+/// Writes that one commit may carry.
+const BATCH: usize = 512;
+
+/// One side of one durable commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitPoint {
+    /// The commit's number since the log was opened, from 1.
+    pub number: u64,
+    /// Which side of the commit.
+    pub side: CommitSide,
+}
+
+/// Whether a commit is about to happen or has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitSide {
+    /// Nothing of the commit is on disk yet.
+    Before,
+    /// The commit is on disk; nobody has been told.
+    After,
+}
+
+/// Looks on at every commit; `Break` stops the log there, as a crash would.
+pub type CommitHook = Arc<dyn Fn(CommitPoint) -> ControlFlow<()> + Send + Sync>;
+
+/// A hook that ends the whole process at one commit, without unwinding and without flushing anything.
+pub fn abort_at(point: CommitPoint) -> CommitHook {
+    Arc::new(move |reached| if reached == point { std::process::abort() } else { ControlFlow::Continue(()) })
+}
+
+/// Why the log does not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    /// The file cannot be opened as a log.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The log's file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
+    /// A later version of this program wrote the file.
+    #[error("{} has format {found}, this program reads up to {known}: use the program that wrote it", path.display())]
+    Newer {
+        /// The log's file, left as it was.
+        path: PathBuf,
+        /// The format found.
+        found: i64,
+        /// The newest format this program knows.
+        known: i64,
+    },
+    /// A read failed.
+    #[error("cannot read the log")]
+    Read(#[source] Arc<rusqlite::Error>),
+    /// The log takes no more writes; restart from the file.
+    #[error("the log has stopped: {0}")]
+    Stopped(String),
+}
+
+impl From<rusqlite::Error> for LogError {
+    fn from(error: rusqlite::Error) -> Self {
+        LogError::Read(Arc::new(error))
+    }
+}
+
+/// How much the log has done since it was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Commits, each one `fsync` (a checkpoint, every few thousand commits, costs two more).
+    pub commits: u64,
+    /// Writes carried by those commits: transitions, starts and machine updates.
+    pub writes: u64,
+}
+
+type Acknowledge = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce(&Connection) -> Result<Acknowledge, Broken> + Send>;
+
+/// The log has stopped; the reason is in [`Shared::stopped`].
+struct Broken;
+
+/// What the writer thread and the handles share.
+#[derive(Default)]
+struct Shared {
+    stopped: OnceLock<String>,
+    commits: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl Shared {
+    /// Notes why the log stops. To be called before any waiting answer is dropped, so that who waits finds the reason.
+    fn stop(&self, reason: String) -> Broken {
+        tracing::error!(reason, "the Step Functions log stops");
+        let _ = self.stopped.set(reason);
+        Broken
+    }
+}
+
+/// The log of one state folder.
+pub(super) struct Log {
+    reader: Mutex<Connection>,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    shared: Arc<Shared>,
+}
+
+impl Log {
+    /// Opens or creates the log at `path` and starts its writer.
+    pub(super) fn open(path: &Path, hook: Option<CommitHook>) -> Result<Self, LogError> {
+        let fails = |source| LogError::Open { path: path.to_owned(), source: Arc::new(source) };
+        let connection = Connection::open(path).map_err(fails)?;
+        let found = records::format(&connection).map_err(fails)?;
+        if found > records::FORMAT {
+            return Err(LogError::Newer { path: path.to_owned(), found, known: records::FORMAT });
+        }
+        tune(&connection).and_then(|()| records::create(&connection)).map_err(fails)?;
+        let reader = Connection::open(path).map_err(fails)?;
+        reader.pragma_update(None, "query_only", true).map_err(fails)?;
+        let shared = Arc::new(Shared::default());
+        let (jobs, queue) = mpsc::channel();
+        let writer = Writer { connection, hook, shared: shared.clone() };
+        let thread = std::thread::Builder::new().name("step-functions-log".into()).spawn(move || writer.run(&queue));
+        let thread = thread.map_err(|error| LogError::Stopped(format!("no thread for the writer: {error}")))?;
+        Ok(Log { reader: Mutex::new(reader), jobs: Mutex::new(Some(jobs)), writer: Mutex::new(Some(thread)), shared })
+    }
+
+    /// Applies a write, answering once it is on disk.
+    ///
+    /// Writes are applied one after another in the order given, so that one which looks before it writes races with
+    /// no other.
+    pub(super) async fn write<T, F>(&self, apply: F) -> Result<T, LogError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let shared = self.shared.clone();
+        let job: Job = Box::new(move |connection| {
+            let outcome = apply(connection).map_err(|error| shared.stop(error.to_string()))?;
+            Ok(Box::new(move || drop(reply.send(outcome))))
+        });
+        let sent = lock(&self.jobs).as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        if !sent {
+            return Err(self.stopped());
+        }
+        answer.await.map_err(|_| self.stopped())
+    }
+
+    /// Reads what is committed.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LogError> {
+        Ok(read(&lock(&self.reader))?)
+    }
+
+    pub(super) fn stats(&self) -> LogStats {
+        LogStats {
+            commits: self.shared.commits.load(Ordering::Relaxed),
+            writes: self.shared.writes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Finishes what was given, then refuses more; the file may be opened again afterwards.
+    pub(super) fn close(&self) {
+        drop(lock(&self.jobs).take());
+        if let Some(thread) = lock(&self.writer).take() {
+            // A writer that panicked has already been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+
+    fn stopped(&self) -> LogError {
+        LogError::Stopped(self.shared.stopped.get().cloned().unwrap_or_else(|| "it was closed".into()))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The guard of a mutex whose data no panic can leave half-changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn tune(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // A checkpoint costs two more fsyncs: at 16 MiB of log they vanish among thousands of commits.
+    connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+struct Writer {
+    connection: Connection,
+    hook: Option<CommitHook>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    fn run(self, queue: &mpsc::Receiver<Job>) {
+        while let Ok(first) = queue.recv() {
+            let batch: Vec<Job> = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
+            let writes = batch.len() as u64;
+            let Ok(acknowledges) = self.commit(batch) else { return };
+            self.shared.writes.fetch_add(writes, Ordering::Relaxed);
+            acknowledges.into_iter().for_each(|acknowledge| acknowledge());
+        }
+    }
+
+    /// One commit of everything in `batch`; when it breaks, nothing of it is on disk or nobody was told.
+    fn commit(&self, batch: Vec<Job>) -> Result<Vec<Acknowledge>, Broken> {
+        let breaks = |error: rusqlite::Error| self.shared.stop(error.to_string());
+        let transaction = self.connection.unchecked_transaction().map_err(breaks)?;
+        let acknowledges = batch.into_iter().map(|job| job(&transaction)).collect::<Result<Vec<_>, _>>()?;
+        let number = self.shared.commits.load(Ordering::Relaxed) + 1;
+        self.pass(CommitPoint { number, side: CommitSide::Before })?;
+        transaction.commit().map_err(breaks)?;
+        self.shared.commits.store(number, Ordering::Relaxed);
+        self.pass(CommitPoint { number, side: CommitSide::After })?;
+        Ok(acknowledges)
+    }
+
+    fn pass(&self, point: CommitPoint) -> Result<(), Broken> {
+        match self.hook.as_ref().map(|hook| hook(point)) {
+            Some(ControlFlow::Break(())) => Err(self.shared.stop(format!("the commit hook stopped it at {point:?}"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(log: &Log) -> i64 {
+        log.read(|connection| connection.query_row("SELECT count(*) FROM machines", [], |row| row.get(0))).unwrap()
+    }
+
+    async fn add(log: &Log, name: String) -> Result<i64, LogError> {
+        log.write(move |connection| records::define(connection, &name, "{}", 0)).await
+    }
+
+    #[tokio::test]
+    async fn what_waits_during_a_commit_shares_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::open(&folder.path().join("log"), None).unwrap();
+        let writes = (0..100).map(|n| add(&log, format!("m{n}")));
+        futures::future::try_join_all(writes).await.unwrap();
+        let stats = log.stats();
+        assert_eq!((stats.writes, count(&log)), (100, 100));
+        assert!(stats.commits < 50, "{stats:?}");
+    }
+
+    #[tokio::test]
+    async fn a_break_before_a_commit_loses_it_and_a_break_after_keeps_it() {
+        for (side, kept) in [(CommitSide::Before, 1), (CommitSide::After, 2)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("log");
+            let at = CommitPoint { number: 2, side };
+            let hook: CommitHook =
+                Arc::new(move |p| if p == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+            let log = Log::open(&path, Some(hook)).unwrap();
+            add(&log, "one".into()).await.unwrap();
+            let refused = add(&log, "two".into()).await.unwrap_err();
+            assert!(refused.to_string().contains("number: 2"), "{refused}");
+            assert!(add(&log, "three".into()).await.is_err());
+            drop(log);
+            assert_eq!(count(&Log::open(&path, None).unwrap()), kept, "{side:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failing_write_stops_the_log_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::open(&folder.path().join("log"), None).unwrap();
+        let failed = log.write(|connection| connection.execute("INSERT INTO nowhere VALUES (1)", [])).await;
+        assert!(failed.unwrap_err().to_string().contains("nowhere"));
+        assert!(add(&log, "late".into()).await.unwrap_err().to_string().contains("nowhere"));
+    }
+
+    #[test]
+    fn a_newer_file_is_refused_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        drop(Log::open(&path, None).unwrap());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", records::FORMAT + 1).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let refused = Log::open(&path, None).err().unwrap();
+        assert!(matches!(refused, LogError::Newer { .. }), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}
