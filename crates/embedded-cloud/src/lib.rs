@@ -1,8 +1,26 @@
 #![doc = include_str!("../README.md")]
 
+mod cloud;
+mod connector;
+mod durable;
+mod dynamodb;
 mod error;
+mod http;
+mod lambda;
+mod objects;
 mod registry;
+mod secrets;
+mod socket;
 pub mod step_functions;
+mod streams;
 
+pub use cloud::{Attachment, Cloud, CloudClient, CloudOptions, OpenError};
+pub use connector::{DriverGone, is_driver_gone};
 pub use error::AwsError;
 pub use registry::{FunctionError, FunctionRegistry, Handler, InvocationContext, InvokeError};
+pub use streams::StreamRule;
+
+/// The region that every ARN and configuration names.
+pub const REGION: &str = "us-east-1";
+/// The account that every ARN names.
+pub const ACCOUNT: &str = "000000000000";

@@ -44,6 +44,12 @@ impl FunctionError {
     }
 }
 
+impl From<run_model::FunctionError> for FunctionError {
+    fn from(error: run_model::FunctionError) -> Self {
+        FunctionError::new(error.name.as_str(), error.message)
+    }
+}
+
 /// Why an invocation gave no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvokeError {

@@ -1,0 +1,264 @@
+//! Opening a state folder: as the one process that drives it, or as a client of that process.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_types::SdkConfig;
+use run_model::{Clock, Randomness};
+use rustix::fs::{FlockOperation, flock};
+use serde_json::Value;
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
+
+use crate::connector::{InProcess, OverSocket, sdk_config};
+use crate::durable::{DurableWriter, create_folder};
+use crate::dynamodb::DynamoDb;
+use crate::error::AwsError;
+use crate::http::Services;
+use crate::objects::Objects;
+use crate::registry::FunctionRegistry;
+use crate::secrets::{SecretSources, Secrets};
+use crate::socket;
+use crate::streams::{Progress, Pump, PumpContext, StreamRule};
+
+/// What an embedded cloud is made of.
+#[derive(Clone)]
+pub struct CloudOptions {
+    /// Folder of everything durable, mode 0700; created if it is missing.
+    pub state_dir: PathBuf,
+    /// The only time there is.
+    pub clock: Arc<dyn Clock>,
+    /// The only chance there is.
+    pub randomness: Arc<dyn Randomness>,
+    /// Name and definition (Amazon States Language as JSON text) of each state machine.
+    pub machines: Vec<(String, String)>,
+    /// Which changes of which table go to which function.
+    pub stream_rules: Vec<StreamRule>,
+    /// Secrets of the environment by name: laid over stored ones (field by field where both are objects), never stored.
+    pub environment_secrets: BTreeMap<String, Value>,
+}
+
+/// How this process is attached to the state folder.
+pub enum Attachment {
+    /// It holds the lock: [`Cloud::start`] makes it drive.
+    Driver(Cloud),
+    /// Another process drives, and answers over its socket.
+    Client(CloudClient),
+}
+
+/// Why a state folder could not be opened or driven.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder lets other users in: take the permission away, or choose another folder.
+    #[error("state folder {} is open to other users (mode {mode:o}): run chmod 700 on it, or choose another", path.display())]
+    Exposed {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file of the folder cannot be used: check the disk and who owns it.
+    #[error("could not use {}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The tables cannot be opened; a newer program may have written them.
+    #[error("could not open the tables in {}", path.display())]
+    Tables {
+        /// The tables' file.
+        path: PathBuf,
+        /// What the database said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The state machines or their executions cannot be used.
+    #[error("could not use the state machines")]
+    Machines(#[source] AwsError),
+    /// [`Cloud::start`] was called twice.
+    #[error("the embedded cloud was started before")]
+    StartedTwice,
+}
+
+/// The driver of a state folder. Dropping it stops it as a crash would; [`Cloud::shutdown`] stops it cleanly.
+pub struct Cloud {
+    options: CloudOptions,
+    services: Arc<Services>,
+    writer: Arc<DurableWriter>,
+    listener: Option<StdListener>,
+    tasks: JoinSet<()>,
+    /// Held as long as this process may write.
+    lock: File,
+}
+
+/// A client of the process that drives a state folder.
+#[derive(Clone)]
+pub struct CloudClient {
+    options: CloudOptions,
+}
+
+impl Cloud {
+    /// Opens a state folder: drives it if nobody does, else becomes a client of who does.
+    ///
+    /// Blocks on the disk for some milliseconds. Clients that come between this and [`Cloud::start`] wait.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; a folder that is driven by another process is no error.
+    pub async fn open(options: CloudOptions) -> Result<Attachment, OpenError> {
+        let state_dir = options.state_dir.clone();
+        prepare_folder(&state_dir)?;
+        let Some(lock) = take_lock(&state_dir.join("lock"))? else {
+            return Ok(Attachment::Client(CloudClient { options }));
+        };
+        let at = |name: &str| state_dir.join(name);
+        let writer = DurableWriter::open(at("incoming")).map(Arc::new).map_err(unusable(&at("incoming")))?;
+        let services = open_services(&options, &writer).await?;
+        let listener = socket::bind(&state_dir).map_err(unusable(&at(socket::SOCKET)))?;
+        Ok(Attachment::Driver(Cloud {
+            options,
+            services: Arc::new(services),
+            writer,
+            listener: Some(listener),
+            tasks: JoinSet::new(),
+            lock,
+        }))
+    }
+
+    /// A configuration whose SDK clients are answered in this process.
+    pub fn sdk_config(&self) -> SdkConfig {
+        sdk_config(InProcess::new(Arc::clone(&self.services), &self.options.state_dir))
+    }
+
+    /// Begins to drive: executions go on where they were, streams flow, other processes are answered.
+    ///
+    /// Called after [`Cloud::open`], because functions are built from its [`Cloud::sdk_config`]. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError::StartedTwice`]; [`OpenError::Machines`] when an execution cannot be recovered; [`OpenError::File`]
+    /// when the socket or a stream's position cannot be used.
+    pub async fn start(&mut self, registry: FunctionRegistry) -> Result<(), OpenError> {
+        let listener = self.listener.take().ok_or(OpenError::StartedTwice)?;
+        if !self.services.set_functions(registry.clone()) {
+            return Err(OpenError::StartedTwice);
+        }
+        let pumps = self.open_pumps(&registry)?;
+        for pump in pumps {
+            self.tasks.spawn(pump.run());
+        }
+        let path = self.options.state_dir.join(socket::SOCKET);
+        let listener = UnixListener::from_std(listener).map_err(unusable(&path))?;
+        self.tasks.spawn(socket::serve(listener, Arc::clone(&self.services)));
+        Ok(())
+    }
+
+    /// Stops driving: what is being written is finished, nothing more is answered, and the folder is free.
+    ///
+    /// Functions that are running are given up; their work goes on with the next driver.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+        self.services.close().await;
+        let socket = self.options.state_dir.join(socket::SOCKET);
+        if let Err(error) = fs::remove_file(&socket) {
+            tracing::debug!(%error, "the socket was gone already");
+        }
+        drop(self.lock);
+    }
+
+    fn open_pumps(&self, registry: &FunctionRegistry) -> Result<Vec<Pump>, OpenError> {
+        let folder = self.options.state_dir.join("streams");
+        create_folder(&folder).map_err(unusable(&folder))?;
+        let context = PumpContext {
+            dynamodb: self.services.dynamodb.clone(),
+            functions: registry.clone(),
+            clock: Arc::clone(&self.options.clock),
+            writer: Arc::clone(&self.writer),
+            folder: folder.clone(),
+            progress: Arc::new(Progress::of(&self.options.stream_rules)),
+        };
+        let rules = self.options.stream_rules.iter().cloned();
+        rules.map(|rule| Pump::open(rule, context.clone()).map_err(unusable(&folder))).collect()
+    }
+}
+
+impl CloudClient {
+    /// A configuration whose SDK clients ask the driver over its socket.
+    ///
+    /// When it is gone they fail with [`crate::DriverGone`]; see [`crate::is_driver_gone`].
+    pub fn sdk_config(&self) -> SdkConfig {
+        sdk_config(OverSocket::new(&self.options.state_dir))
+    }
+
+    /// Ends when the driver goes away, however it does.
+    pub async fn driver_gone(&self) {
+        socket::driver_gone(&self.options.state_dir).await;
+    }
+
+    /// Opens the folder again: to drive it, if nobody else was faster.
+    ///
+    /// # Errors
+    /// As [`Cloud::open`].
+    pub async fn try_promote(&self) -> Result<Attachment, OpenError> {
+        Cloud::open(self.options.clone()).await
+    }
+}
+
+impl Attachment {
+    /// A configuration for SDK clients, whichever way they are answered.
+    pub fn sdk_config(&self) -> SdkConfig {
+        match self {
+            Attachment::Driver(cloud) => cloud.sdk_config(),
+            Attachment::Client(client) => client.sdk_config(),
+        }
+    }
+}
+
+async fn open_services(options: &CloudOptions, writer: &Arc<DurableWriter>) -> Result<Services, OpenError> {
+    let at = |name: &str| options.state_dir.join(name);
+    let tables = at("tables.sqlite");
+    let dynamodb =
+        DynamoDb::open(&tables).map_err(|error| OpenError::Tables { path: tables, source: Box::new(error) })?;
+    let sources = SecretSources {
+        environment: options.environment_secrets.clone(),
+        clock: Arc::clone(&options.clock),
+        randomness: Arc::clone(&options.randomness),
+    };
+    let secrets_path = at("secrets.json");
+    let secrets = Secrets::open(secrets_path.clone(), Arc::clone(writer), sources).map_err(unusable(&secrets_path))?;
+    let objects = Objects::open(at("objects"), Arc::clone(writer), Arc::clone(&options.clock))
+        .map_err(unusable(&at("objects")))?;
+    Ok(Services::new(dynamodb, secrets, objects, Arc::clone(&options.clock)))
+}
+
+/// Creates the folder, or refuses one that other users can enter. Permissions are never changed: it may be `/tmp`.
+fn prepare_folder(path: &Path) -> Result<(), OpenError> {
+    create_folder(path).map_err(unusable(path))?;
+    let mode = fs::metadata(path).map_err(unusable(path))?.permissions().mode() & 0o777;
+    match mode & 0o077 {
+        0 => Ok(()),
+        _ => Err(OpenError::Exposed { path: path.to_owned(), mode }),
+    }
+}
+
+/// The lock, or nothing if another process (or another cloud of this one) holds it.
+fn take_lock(path: &Path) -> Result<Option<File>, OpenError> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(unusable(path))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(unusable(path)(error.into())),
+    }
+}
+
+fn unusable(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::File { path, source }
+}

@@ -1,0 +1,62 @@
+//! Files that are either the old or the new content, whatever happens in between.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// Writes files of mode 0600 by way of a scratch folder on the same file system.
+#[derive(Debug)]
+pub(crate) struct DurableWriter {
+    scratch: PathBuf,
+}
+
+impl DurableWriter {
+    /// A writer over an emptied scratch folder: what a killed process left there was never named.
+    pub(crate) fn open(scratch: PathBuf) -> io::Result<Self> {
+        match fs::remove_dir_all(&scratch) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => create_folder(&scratch)?,
+        }
+        Ok(DurableWriter { scratch })
+    }
+
+    /// Puts the parts, one after the other, in the place of `path`.
+    pub(crate) fn replace(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+        self.write(parts)?.persist(path)?;
+        sync_parent(path)
+    }
+
+    /// Writes and syncs the parts to a file that has no name yet; the caller persists it.
+    pub(crate) fn write(&self, parts: &[&[u8]]) -> io::Result<NamedTempFile> {
+        let mut file = NamedTempFile::new_in(&self.scratch)?;
+        for part in parts {
+            file.write_all(part)?;
+        }
+        file.as_file().sync_all()?;
+        Ok(file)
+    }
+}
+
+/// Creates a folder of mode 0700 with the parents it lacks, each durably in its own parent.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_parent(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_folder(path.parent().ok_or(error)?)?;
+            create_folder(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the names in the file's folder durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}

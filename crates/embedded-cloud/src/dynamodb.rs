@@ -1,0 +1,270 @@
+//! DynamoDB and its streams by `dynoxide` on one SQLite file.
+//!
+//! Every commit is synced before it is answered: SQLite's `synchronous` is FULL unless told otherwise, and `dynoxide`
+//! tells it otherwise only while bulk loading, which nothing here does. A test holds the build to that.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dynoxide::DynoxideError;
+use dynoxide::actions::describe_stream::DescribeStreamRequest;
+use dynoxide::actions::get_records::{GetRecordsRequest, GetRecordsResponse, Record};
+use dynoxide::actions::get_shard_iterator::GetShardIteratorRequest;
+use dynoxide::actions::list_streams::ListStreamsRequest;
+use http::Response;
+use rusqlite::{Connection, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::REGION;
+use crate::error::AwsError;
+use crate::http::raw_json_response;
+
+/// Sequence numbers travel with this added to what the file stores.
+const SEQUENCE_NUMBER_OFFSET: u128 = 100_000_000_000_000_000_000;
+
+/// The tables of one state folder; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct DynamoDb {
+    path: PathBuf,
+    database: dynoxide::Database,
+    /// Counts writes, so that whoever follows a stream wakes up.
+    writes: watch::Sender<u64>,
+}
+
+/// Where a table's stream stands: its name and the number of the last record read.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct StreamPosition {
+    pub(crate) stream_arn: String,
+    pub(crate) sequence_number: Option<String>,
+}
+
+impl DynamoDb {
+    /// Opens or creates the file.
+    pub(crate) fn open(path: &Path) -> Result<Self, DynoxideError> {
+        let database = dynoxide::Database::new(&path.to_string_lossy())?;
+        Ok(DynamoDb { path: path.to_owned(), database, writes: watch::Sender::new(0) })
+    }
+
+    /// Changes whenever something was written.
+    pub(crate) fn writes(&self) -> watch::Receiver<u64> {
+        self.writes.subscribe()
+    }
+
+    /// Answers one operation of the DynamoDB API; blocks on the disk.
+    pub(crate) fn handle(&self, operation: &str, body: &[u8]) -> Result<Response<Bytes>, AwsError> {
+        let answer = self.tables(operation, body).map_err(|error| enveloped(operation, error));
+        if let Ok(Some(_)) = &answer
+            && !is_read(operation)
+        {
+            self.writes.send_modify(|count| *count += 1);
+        }
+        respond("DynamoDB", operation, answer)
+    }
+
+    /// Answers one operation of the DynamoDB Streams API; blocks on the disk.
+    pub(crate) fn handle_streams(&self, operation: &str, body: &[u8]) -> Result<Response<Bytes>, AwsError> {
+        respond("DynamoDB Streams", operation, self.streams(operation, body))
+    }
+
+    fn tables(&self, operation: &str, body: &[u8]) -> Result<Option<String>, DynoxideError> {
+        macro_rules! answer {
+            ($($name:literal => $method:ident,)*) => {
+                match operation {
+                    $($name => text(&self.database.$method(parse(body)?)?).map(Some),)*
+                    _ => Ok(None),
+                }
+            };
+        }
+        answer! {
+            "CreateTable" => create_table,
+            "DeleteTable" => delete_table,
+            "DescribeTable" => describe_table,
+            "ListTables" => list_tables,
+            "UpdateTable" => update_table,
+            "PutItem" => put_item,
+            "GetItem" => get_item,
+            "DeleteItem" => delete_item,
+            "UpdateItem" => update_item,
+            "Query" => query,
+            "Scan" => scan,
+            "BatchGetItem" => batch_get_item,
+            "BatchWriteItem" => batch_write_item,
+            "TransactWriteItems" => transact_write_items,
+            "TransactGetItems" => transact_get_items,
+            "UpdateTimeToLive" => update_time_to_live,
+            "DescribeTimeToLive" => describe_time_to_live,
+            "ExecuteStatement" => execute_statement,
+            "ExecuteTransaction" => execute_transaction,
+            "BatchExecuteStatement" => batch_execute_statement,
+            "ListTagsOfResource" => list_tags_of_resource,
+        }
+    }
+
+    fn streams(&self, operation: &str, body: &[u8]) -> Result<Option<String>, DynoxideError> {
+        let answer = match operation {
+            "ListStreams" => text(&self.database.list_streams(parse(body)?)?),
+            "DescribeStream" => text(&self.database.describe_stream(parse(body)?)?),
+            "GetShardIterator" => text(&self.database.get_shard_iterator(parse(body)?)?),
+            "GetRecords" => text(&self.records(parse(body)?)?),
+            _ => return Ok(None),
+        };
+        answer.map(Some)
+    }
+
+    fn records(&self, request: GetRecordsRequest) -> Result<GetRecordsResponse, DynoxideError> {
+        let mut page = self.database.get_records(request)?;
+        for record in &mut page.records {
+            record.aws_region = REGION.into();
+        }
+        Ok(page)
+    }
+
+    /// The name of the table's stream, if it has one now.
+    pub(crate) fn stream_arn(&self, table: &str) -> Result<Option<String>, DynoxideError> {
+        let request = ListStreamsRequest { table_name: Some(table.to_owned()), ..Default::default() };
+        let streams = self.database.list_streams(request)?.streams;
+        Ok(streams.into_iter().next().map(|stream| in_region(stream.stream_arn)))
+    }
+
+    /// The records after a position, oldest first, at most 1,000.
+    pub(crate) fn records_after(&self, position: &StreamPosition) -> Result<Vec<Record>, DynoxideError> {
+        let stream_arn = &position.stream_arn;
+        let describe = DescribeStreamRequest { stream_arn: stream_arn.clone(), ..Default::default() };
+        let shards = self.database.describe_stream(describe)?.stream_description.shards;
+        let Some(shard) = shards.into_iter().next() else { return Ok(Vec::new()) };
+        let request = GetShardIteratorRequest {
+            stream_arn: stream_arn.clone(),
+            shard_id: shard.shard_id,
+            shard_iterator_type: match position.sequence_number {
+                Some(_) => "AFTER_SEQUENCE_NUMBER".into(),
+                None => "TRIM_HORIZON".into(),
+            },
+            sequence_number: position.sequence_number.clone(),
+        };
+        let iterator = self.database.get_shard_iterator(request)?.shard_iterator.unwrap_or_default();
+        let request = GetRecordsRequest { shard_iterator: iterator, ..Default::default() };
+        Ok(self.records(request)?.records)
+    }
+
+    /// Forgets the table's stream records up to a sequence number, but for the last, which the next number follows.
+    ///
+    /// AWS forgets after a day. `dynoxide` never does, and reads every record of the table to number the next one, so
+    /// that a long stream makes each write slower.
+    pub(crate) fn trim_stream(&self, table: &str, sequence_number: &str) -> Result<usize, rusqlite::Error> {
+        let public: u128 = sequence_number.parse().unwrap_or_default();
+        let stored = i64::try_from(public.saturating_sub(SEQUENCE_NUMBER_OFFSET)).unwrap_or_default();
+        let connection = Connection::open(&self.path)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.execute(
+            "DELETE FROM _stream_records WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) <= ?2
+             AND id < (SELECT MAX(id) FROM _stream_records WHERE table_name = ?1)",
+            params![table, stored],
+        )
+    }
+}
+
+/// Operations that change nothing, so that no stream follower needs to look.
+fn is_read(operation: &str) -> bool {
+    ["Get", "BatchGet", "TransactGet", "Query", "Scan", "List", "Describe"]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
+}
+
+fn text<T: Serialize>(answer: &T) -> Result<String, DynoxideError> {
+    serde_json::to_string(answer).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
+}
+
+fn respond(
+    service: &str,
+    operation: &str,
+    answer: Result<Option<String>, DynoxideError>,
+) -> Result<Response<Bytes>, AwsError> {
+    match answer {
+        Ok(Some(body)) => Ok(raw_json_response(200, in_region(body).into())),
+        Ok(None) => Err(AwsError::unknown_operation(service, operation)),
+        // Not an `AwsError`: a cancelled transaction carries its reasons, a failed condition its item.
+        Err(error) => Ok(raw_json_response(error.status_code(), error.to_json().into())),
+    }
+}
+
+/// `dynoxide` names its region in ARNs; callers know one region only.
+fn in_region(text: String) -> String {
+    let foreign = format!("arn:aws:dynamodb:{}:", dynoxide::streams::LOCAL_REGION);
+    match text.contains(&foreign) {
+        true => text.replace(&foreign, &format!("arn:aws:dynamodb:{REGION}:")),
+        false => text,
+    }
+}
+
+/// Reads a request, telling AWS's two kinds of malformed apart by the prefixes that `dynoxide` marks them with.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, DynoxideError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let message = error.to_string();
+        let plain = without_position(&message);
+        if let Some((prefix, rest)) = plain.split_once(':') {
+            match prefix {
+                "VALIDATION" | "VALIDATION_AS_READ" => return DynoxideError::ValidationException(rest.to_owned()),
+                "VALIDATION_REQUEST" => return DynoxideError::EnvelopedValidation(rest.to_owned()),
+                "SERIALIZATION" | "SERIALIZATION_AS_READ" => {
+                    return DynoxideError::SerializationException(rest.to_owned());
+                }
+                _ => {}
+            }
+        }
+        let semantic = ["missing field", "unknown variant", "invalid type: null", "AttributeValue"];
+        match semantic.iter().any(|part| plain.contains(part)) {
+            true => DynoxideError::ValidationException(plain.to_owned()),
+            false => DynoxideError::SerializationException(plain.to_owned()),
+        }
+    })
+}
+
+/// The message without ` at line N column N`, which means nothing to whoever built the request by an SDK.
+fn without_position(message: &str) -> &str {
+    match message.rsplit_once(" at line ") {
+        Some((start, place)) if place.contains(" column ") => start,
+        _ => message,
+    }
+}
+
+/// DynamoDB counts the validation errors of single-item writes in front of their text.
+fn enveloped(operation: &str, error: DynoxideError) -> DynoxideError {
+    match error {
+        DynoxideError::EnvelopedValidation(message) => {
+            let counted = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
+            let prefix = if counted { "1 validation error detected: " } else { "" };
+            DynoxideError::ValidationException(format!("{prefix}{message}"))
+        }
+        error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_syncs_every_commit_unless_told_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tables.sqlite");
+        let _database = DynamoDb::open(&path).unwrap();
+        // The pragma belongs to a connection and has the build's default: what dynoxide's connection runs with.
+        let connection = Connection::open(&path).unwrap();
+        let full = 2;
+        assert_eq!(connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0)).unwrap(), full);
+        assert_eq!(connection.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0)).unwrap(), "wal");
+    }
+
+    #[test]
+    fn malformed_requests_are_told_apart_without_marks() {
+        let error = |text: &str| parse::<dynoxide::actions::put_item::PutItemRequest>(text.as_bytes()).err().unwrap();
+        assert!(matches!(error("{"), DynoxideError::SerializationException(_)));
+        let empty = error(r#"{"TableName": "t", "Item": {"pk": {}}}"#);
+        assert!(empty.error_type().ends_with("ValidationException"), "{empty:?}");
+        let shown = empty.to_string();
+        assert!(!shown.contains("VALIDATION") && !shown.contains("column"), "{shown}");
+    }
+}

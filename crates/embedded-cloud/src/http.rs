@@ -1,0 +1,240 @@
+//! One door for every service: finds out which one a request means, and lets it answer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use run_model::Clock;
+use serde_json::Value;
+use tokio::sync::RwLock;
+
+use crate::dynamodb::DynamoDb;
+use crate::error::AwsError;
+use crate::lambda;
+use crate::objects::Objects;
+use crate::registry::{FunctionRegistry, InvocationContext};
+use crate::secrets::Secrets;
+
+/// Longest request body, in bytes: what is answered is held in memory.
+pub(crate) const LONGEST_BODY: usize = 512 * 1024 * 1024;
+
+/// The cloud was shut down: nothing may touch the state folder through it any more.
+#[derive(Debug)]
+pub(crate) struct Closed;
+
+/// Every service of one state folder.
+pub(crate) struct Services {
+    pub(crate) dynamodb: DynamoDb,
+    pub(crate) secrets: Arc<Secrets>,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Set once, when the cloud starts.
+    functions: OnceLock<FunctionRegistry>,
+    /// True once shut down. Whoever touches a file holds it for reading, until the disk is done.
+    closed: Arc<RwLock<bool>>,
+    requests: AtomicU64,
+}
+
+/// Which service a request is for, and which operation where a header names it.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    DynamoDb(String),
+    Streams(String),
+    Secrets(String),
+    Lambda,
+    Objects,
+    Unknown { service: String, operation: String },
+}
+
+impl Services {
+    pub(crate) fn new(dynamodb: DynamoDb, secrets: Secrets, objects: Objects, clock: Arc<dyn Clock>) -> Self {
+        Services {
+            dynamodb,
+            secrets: Arc::new(secrets),
+            objects: Arc::new(objects),
+            clock,
+            functions: OnceLock::new(),
+            closed: Arc::default(),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// Gives the functions that can be invoked; false if they were given before.
+    pub(crate) fn set_functions(&self, functions: FunctionRegistry) -> bool {
+        self.functions.set(functions).is_ok()
+    }
+
+    /// Refuses every request from now on, once those that write have ended.
+    pub(crate) async fn close(&self) {
+        *self.closed.write().await = true;
+    }
+
+    /// Answers any request. An error of a service is an answer; only a closed cloud gives none.
+    pub(crate) async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Closed> {
+        let answered = match Route::of(&request) {
+            Route::DynamoDb(operation) => {
+                let dynamodb = self.dynamodb.clone();
+                self.on_disk(move || dynamodb.handle(&operation, request.body())).await?
+            }
+            Route::Streams(operation) => {
+                let dynamodb = self.dynamodb.clone();
+                self.on_disk(move || dynamodb.handle_streams(&operation, request.body())).await?
+            }
+            Route::Secrets(operation) => {
+                let secrets = Arc::clone(&self.secrets);
+                let answer = self.on_disk(move || secrets.handle(&operation, request.body())).await?;
+                answer.map(|body| json_response(200, &body))
+            }
+            Route::Objects => {
+                let objects = Arc::clone(&self.objects);
+                self.on_disk(move || Ok(objects.handle(&request))).await?
+            }
+            Route::Lambda => self.invoke(&request).await?,
+            Route::Unknown { service, operation } => Err(AwsError::unknown_operation(&service, &operation)),
+        };
+        let mut response = answered.unwrap_or_else(|error| error_response(&error));
+        response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), self.request_id().into());
+        Ok(response)
+    }
+
+    async fn invoke(&self, request: &Request<Bytes>) -> Result<Result<Response<Bytes>, AwsError>, Closed> {
+        if *self.closed.read().await {
+            return Err(Closed);
+        }
+        let Some(functions) = self.functions.get() else {
+            return Ok(Err(AwsError::internal("the embedded cloud has not been started: it knows no function yet")));
+        };
+        let deadline_ms = self.clock.now_ms() + lambda::LONGEST_INVOCATION_MS;
+        let context = InvocationContext { deadline_ms, request_id: format!("invoke-{}", self.request_id()) };
+        Ok(tokio::select! {
+            answer = lambda::handle(request, functions, context) => answer,
+            () = self.clock.sleep_until(deadline_ms) => lambda::timed_out(),
+        })
+    }
+
+    /// Runs what blocks off the async threads; it ends even if nobody waits for it, and before the cloud closes.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, AwsError> + Send + 'static,
+    ) -> Result<Result<T, AwsError>, Closed> {
+        let closed = Arc::clone(&self.closed).read_owned().await;
+        if *closed {
+            return Err(Closed);
+        }
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(closed);
+            result
+        });
+        Ok(done.await.unwrap_or_else(|error| Err(AwsError::internal(format!("the service failed: {error}")))))
+    }
+
+    fn request_id(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Route {
+    fn of(request: &Request<Bytes>) -> Self {
+        if let Some(target) = header(request, "x-amz-target") {
+            let (service, operation) = target.split_once('.').unwrap_or((target, ""));
+            let operation = operation.to_owned();
+            return match service {
+                "DynamoDB_20120810" => Route::DynamoDb(operation),
+                "DynamoDBStreams_20120810" => Route::Streams(operation),
+                "secretsmanager" => Route::Secrets(operation),
+                _ => Route::Unknown { service: service.to_owned(), operation },
+            };
+        }
+        match service_of(request) {
+            _ if request.uri().path().starts_with(lambda::FUNCTIONS_PATH) => Route::Lambda,
+            "s3" => Route::Objects,
+            service => Route::Unknown {
+                service: service.to_owned(),
+                operation: format!("{} {}", request.method(), request.uri().path()),
+            },
+        }
+    }
+}
+
+/// The service that the request was signed for, else the one in the host name, else object storage.
+fn service_of(request: &Request<Bytes>) -> &str {
+    let scope = header(request, "authorization").and_then(|authorization| {
+        let (_, credential) = authorization.split_once("Credential=")?;
+        credential.split(',').next()?.split('/').nth(3)
+    });
+    let host = || {
+        let host = header(request, "host")?.split(':').next()?;
+        let name = host.strip_suffix(".amazonaws.com")?;
+        match name == "s3" || name.starts_with("s3.") || name.ends_with(".s3") || name.contains(".s3.") {
+            true => Some("s3"),
+            false => name.split('.').next(),
+        }
+    };
+    scope.or_else(host).unwrap_or("s3")
+}
+
+fn header<'r>(request: &'r Request<Bytes>, name: &str) -> Option<&'r str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+/// A response of the JSON protocols.
+pub(crate) fn json_response(status: u16, body: &Value) -> Response<Bytes> {
+    raw_json_response(status, body.to_string().into())
+}
+
+/// A response of the JSON protocols whose body is text already.
+pub(crate) fn raw_json_response(status: u16, body: Bytes) -> Response<Bytes> {
+    let mut response = response(status, body);
+    let json = HeaderValue::from_static("application/x-amz-json-1.0");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+}
+
+/// A response without headers.
+pub(crate) fn response(status: u16, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+fn error_response(error: &AwsError) -> Response<Bytes> {
+    let mut response = json_response(error.status, &error.body());
+    // The REST services name the error in a header, the others in the body.
+    if let Ok(code) = HeaderValue::from_str(&error.code) {
+        response.headers_mut().insert(HeaderName::from_static("x-amzn-errortype"), code);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(request: http::request::Builder) -> Route {
+        Route::of(&request.body(Bytes::new()).unwrap())
+    }
+
+    #[test]
+    fn requests_find_their_service() {
+        let signed = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/s3/aws4_request, SignedHeaders=host";
+        let sts = signed.replace("/s3/", "/sts/");
+        assert_eq!(
+            route(Request::post("/").header("x-amz-target", "DynamoDB_20120810.PutItem")),
+            Route::DynamoDb("PutItem".into())
+        );
+        assert_eq!(route(Request::put("/k").header("host", "b.s3.us-east-1.amazonaws.com")), Route::Objects);
+        assert_eq!(
+            route(Request::put("/b/k").header("host", "127.0.0.1:1").header("authorization", signed)),
+            Route::Objects
+        );
+        assert_eq!(route(Request::post("/2015-03-31/functions/f/invocations")), Route::Lambda);
+        for request in [
+            Request::post("/").header("host", "127.0.0.1:1").header("authorization", sts),
+            Request::post("/").header("host", "sts.us-east-1.amazonaws.com"),
+        ] {
+            assert_eq!(route(request), Route::Unknown { service: "sts".into(), operation: "POST /".into() });
+        }
+    }
+}
