@@ -1,5 +1,10 @@
 //! Evidence: what was measured when commands ran on a tree.
 
+mod canonical;
+mod cargo_test;
+
+pub use canonical::{TAIL_BYTES, canonical_tail};
+pub use cargo_test::{ParsedTests, parse_cargo_test};
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::SnapshotRef;
@@ -100,6 +105,9 @@ pub struct CommandEvidence {
     pub exit: Exit,
     /// The tests it named, sorted by name.
     pub tests: Vec<TestResult>,
+    /// Why the parsed tests cannot be trusted (a summary that disagrees with its lines, a missing summary), if so.
+    #[serde(default)]
+    pub doubt: Option<String>,
     /// The end of its output in canonical form (no durations, no paths of the machine), at most 16 KiB.
     pub output_tail: String,
     /// Whether output was cut.

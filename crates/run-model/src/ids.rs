@@ -205,7 +205,9 @@ mod tests {
         for good in ["src/lib.rs", "./a", "a/b-c/d.e", "Cargo.toml", "..a/b", "ä/ö"] {
             assert!(RepoPath::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "/etc/passwd", "../x", "a/../b", "a//b", ".git/config", "a/.GIT/hooks", "a\\b", "a\0", "a\nb", "a/"] {
+        for bad in
+            ["", "/etc/passwd", "../x", "a/../b", "a//b", ".git/config", "a/.GIT/hooks", "a\\b", "a\0", "a\nb", "a/"]
+        {
             assert!(RepoPath::new(bad).is_err(), "{bad:?}");
         }
         assert_eq!(RepoPath::new("./src/lib.rs").unwrap().as_str(), "src/lib.rs");

@@ -297,4 +297,3 @@ pub struct RunEvent {
     /// One line for people.
     pub message: String,
 }
-
