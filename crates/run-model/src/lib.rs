@@ -3,10 +3,12 @@
 pub mod budget;
 pub mod change_set;
 pub mod design;
+pub mod diff;
 pub mod evidence;
 pub mod failure;
 pub mod gate;
 pub mod ids;
+pub mod judge;
 pub mod plan;
 pub mod risk;
 pub mod run;

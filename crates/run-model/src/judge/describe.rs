@@ -1,0 +1,94 @@
+//! What judgements say to people. Every such sentence stands here.
+
+use std::fmt;
+
+use super::{AcceptanceResult, Judgement, RegressionProof};
+
+/// How many names a list shows before it says how many more there are.
+const SHOWN: usize = 10;
+
+impl fmt::Display for Judgement {
+    /// Several lines; the first one says green or red.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.green {
+            "green: no new failure against the base"
+        } else {
+            "red: the checks fail in a way the base does not explain"
+        })?;
+        list(f, "fails now and did not on the base", &self.new_failures)?;
+        list(f, "unexplained", &self.unexplained)?;
+        list(f, "fails as it did on the base", &self.known_failures)?;
+        list(f, "failed on the base and passes now", &self.fixed_tests)?;
+        list(f, "new test", &self.added_tests)?;
+        list(f, "gone since the base", &self.lost_tests)?;
+        list(f, "ran on the base and is ignored now", &self.ignored_tests)
+    }
+}
+
+impl fmt::Display for RegressionProof {
+    /// Several lines; the first one says whether there is a proof.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.holds(), self.builds_on_base) {
+            (true, true) => "regression proof: new tests fail on the base and pass on the change",
+            (true, false) => "regression proof: new tests do not build on the base and pass on the change",
+            (false, _) => "no regression proof: no test fails on the base and passes on the change",
+        })?;
+        list(f, "proves it", &self.proven)
+    }
+}
+
+impl fmt::Display for AcceptanceResult {
+    /// Several lines; the first one says whether the held-out tests are met.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.ok, self.failures_on_final.is_empty()) {
+            (true, _) => "acceptance: the held-out tests pass",
+            (false, false) => "acceptance: the held-out tests are not met",
+            (false, true) => "acceptance: the held-out files measured nothing",
+        })?;
+        if self.ok && !self.base_fails {
+            f.write_str("\n  note: they pass on the base already, so they prove nothing about the change")?;
+        }
+        list(f, "fails on the base", &self.failing_on_base)?;
+        list(f, "passes on the change", &self.passing_on_final)?;
+        list(f, "speaks against the change", &self.failures_on_final)
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[String]) -> fmt::Result {
+    items.iter().take(SHOWN).try_for_each(|item| write!(f, "\n  {what}: {item}"))?;
+    if items.len() > SHOWN { write!(f, "\n  {what}: and {} more", items.len() - SHOWN) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::judge::tests::{check, evidence};
+    use crate::judge::{acceptance, judge, regression_proof};
+
+    #[test]
+    fn a_judgement_reads_well() {
+        let many: Vec<String> = (0..12).map(|n| format!("+many{n:02}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let base = evidence(&[check("test", 101, &["+a", "+b", "-c", "-d", "+e"]), check("lint", 0, &[])]);
+        let tests = [&["-a", "+c", "-d", "~e"], many.as_slice()].concat();
+        let now = evidence(&[check("test", 101, &tests), check("lint", 1, &[])]);
+        insta::assert_snapshot!(judge(&base, &now));
+        insta::assert_snapshot!(judge(&base, &base));
+    }
+
+    #[test]
+    fn proofs_and_acceptance_read_well() {
+        let [plain, red, green] = [(0, vec!["+a"]), (101, vec!["+a", "-t"]), (0, vec!["+a", "+t"])]
+            .map(|(code, tests)| evidence(&[check("test", code, &tests)]));
+        let unbuilt = evidence(&[check("test", 101, &[])]);
+        let texts = [
+            regression_proof(&plain, &red, &green).to_string(),
+            regression_proof(&plain, &unbuilt, &green).to_string(),
+            regression_proof(&plain, &green, &green).to_string(),
+            acceptance(&plain, &red, &plain, &green).to_string(),
+            acceptance(&plain, &green, &plain, &green).to_string(),
+            acceptance(&plain, &red, &plain, &red).to_string(),
+            acceptance(&plain, &plain, &plain, &plain).to_string(),
+        ];
+        insta::assert_snapshot!(texts.join("\n"));
+    }
+}
