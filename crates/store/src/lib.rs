@@ -1,1 +1,115 @@
 #![doc = include_str!("../README.md")]
+
+mod error;
+mod events;
+mod gates;
+mod jobs;
+mod ledger;
+mod objects;
+mod outbox;
+mod record;
+mod runs;
+mod seal;
+mod secrets;
+mod sessions;
+mod set_up;
+mod table;
+mod tasks;
+
+use std::sync::{Arc, OnceLock};
+
+use aws_types::SdkConfig;
+use run_model::{Clock, Randomness};
+
+pub use error::StoreError;
+pub use events::NewEvent;
+pub use outbox::{Answer, OutboxItem, OutboxKind, OutboxState};
+pub use runs::Admission;
+
+/// What a stage's resources are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The table.
+    pub table: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The secret with the providers' keys.
+    pub models_secret: String,
+    /// The secret with the forge's keys.
+    pub forge_secret: String,
+    /// The secret that seals task tokens.
+    pub signing_secret: String,
+}
+
+impl Names {
+    /// The names of a stage: `local` on one machine.
+    pub fn for_stage(stage: &str) -> Self {
+        Self {
+            table: format!("gatewright-{stage}"),
+            bucket: format!("gatewright-{stage}"),
+            models_secret: format!("gatewright/{stage}/models"),
+            forge_secret: format!("gatewright/{stage}/forge"),
+            signing_secret: format!("gatewright/{stage}/signing"),
+        }
+    }
+}
+
+/// Everything that outlives an invocation. Cheap to clone; a client is built when it is first used.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    sdk: SdkConfig,
+    names: Names,
+    clock: Arc<dyn Clock>,
+    randomness: Arc<dyn Randomness>,
+    dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
+    s3: OnceLock<aws_sdk_s3::Client>,
+    secrets_manager: OnceLock<aws_sdk_secretsmanager::Client>,
+    secrets: secrets::Cache,
+}
+
+impl Store {
+    /// A store over these resources. Nothing is read yet.
+    pub fn new(sdk: &SdkConfig, names: Names, clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
+        Self(Arc::new(Inner {
+            sdk: sdk.clone(),
+            names,
+            clock,
+            randomness,
+            dynamodb: OnceLock::new(),
+            s3: OnceLock::new(),
+            secrets_manager: OnceLock::new(),
+            secrets: secrets::Cache::default(),
+        }))
+    }
+
+    /// What the resources are called.
+    pub fn names(&self) -> &Names {
+        &self.0.names
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.0.clock.now_ms()
+    }
+
+    fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
+        self.0.dynamodb.get_or_init(|| aws_sdk_dynamodb::Client::new(&self.0.sdk))
+    }
+
+    fn s3(&self) -> &aws_sdk_s3::Client {
+        use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
+        self.0.s3.get_or_init(|| {
+            // Every reference carries its own SHA-256, so a second checksum on the wire adds nothing.
+            let config = Builder::from(&self.0.sdk)
+                .force_path_style(true)
+                .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+                .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+            aws_sdk_s3::Client::from_conf(config.build())
+        })
+    }
+
+    fn secrets_manager(&self) -> &aws_sdk_secretsmanager::Client {
+        self.0.secrets_manager.get_or_init(|| aws_sdk_secretsmanager::Client::new(&self.0.sdk))
+    }
+}

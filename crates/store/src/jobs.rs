@@ -1,0 +1,195 @@
+//! Check jobs: put with a task token, claimed by one runner, ended once.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use run_model::JobId;
+use run_model::evidence::CheckJob;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::outbox::{Answer, OutboxItem, OutboxKind};
+use crate::record::{Record, Stored};
+use crate::table::{ATTEMPTS, Condition, EXPIRES_AT, Key, Range, number, sortable, text};
+use crate::{Store, StoreError};
+
+const QUEUED: &str = "JOBS#queued";
+const CLAIMED: &str = "JOBS#claimed";
+/// How long a job that has ended is kept.
+const KEPT_SECONDS: i64 = 30 * 24 * 3600;
+/// How many queued jobs a runner looks at in one query.
+const LOOKED_AT: usize = 50;
+
+/// A job with its token beside it.
+#[derive(Serialize, Deserialize)]
+struct JobItem {
+    job: CheckJob,
+    sealed_token: String,
+    queued_ms: i64,
+    state: JobState,
+}
+
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum JobState {
+    Queued,
+    Claimed { runner: String },
+    Done { runner: String, result: Value, ended_ms: i64 },
+    Failed { runner: String, name: String, message: String, ended_ms: i64 },
+}
+
+impl Record for JobItem {
+    fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
+        let waiting = |word, partition| {
+            let place = format!("{}#{}", sortable(self.queued_ms), self.job.job_id);
+            vec![("state", text(word)), ("gsi1pk", text(partition)), ("gsi1sk", text(place))]
+        };
+        let ended = |word, ended_ms| vec![("state", text(word)), (EXPIRES_AT, number(ended_ms / 1000 + KEPT_SECONDS))];
+        match &self.state {
+            JobState::Queued => waiting("queued", QUEUED),
+            JobState::Claimed { .. } => waiting("claimed", CLAIMED),
+            JobState::Done { ended_ms, .. } => ended("done", ended_ms),
+            JobState::Failed { ended_ms, .. } => ended("failed", ended_ms),
+        }
+    }
+}
+
+fn what(job: &JobId) -> String {
+    format!("job {job}")
+}
+
+impl Store {
+    /// Queues a job, once per job id, and keeps the token of the state that waits for it, sealed.
+    ///
+    /// A job of this id that has not ended takes the new token; one that has ended takes it too and its answer is sent
+    /// again, to the new token.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without a signing secret; [`StoreError::Conflict`] if others were first again and again;
+    /// [`StoreError::Unavailable`].
+    pub async fn put_job(&self, job: CheckJob, token: &str) -> Result<(), StoreError> {
+        let key = Key::job(&job.job_id);
+        let sealed_token = self.close_token(&what(&job.job_id), token).await?;
+        for _ in 0..ATTEMPTS {
+            let written = match self.load::<JobItem>(&key).await? {
+                Some(found) => {
+                    let ended = matches!(found.value.state, JobState::Done { .. } | JobState::Failed { .. });
+                    let change = |item: &mut JobItem| item.sealed_token.clone_from(&sealed_token);
+                    self.write_job(found, ended, change).await?.is_some()
+                }
+                None => {
+                    let (sealed_token, queued_ms) = (sealed_token.clone(), self.now_ms());
+                    let mut item = JobItem { job: job.clone(), sealed_token, queued_ms, state: JobState::Queued };
+                    let row = self.encode(&job.run_id, &key, &mut item, 1).await?;
+                    self.put(row, Condition::absent()).await?.is_written()
+                }
+            };
+            if written {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict(what(&job.job_id)))
+    }
+
+    /// Claims the oldest queued job for a runner; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`]; [`StoreError::Corrupt`]; [`StoreError::Unavailable`].
+    pub async fn claim_job(&self, runner: &str) -> Result<Option<CheckJob>, StoreError> {
+        for _ in 0..ATTEMPTS {
+            let queued = self.query(Range::of_index(QUEUED), LOOKED_AT).await?;
+            let looked_at_all = queued.len() < LOOKED_AT;
+            for row in queued {
+                // The index may lag behind: only the version in the table decides who was first.
+                let found = self.decode::<JobItem>(&row).await?;
+                let claim = |item: &mut JobItem| item.state = JobState::Claimed { runner: runner.to_owned() };
+                if let Some(item) = self.write_job(found, false, claim).await? {
+                    return Ok(Some(item.job));
+                }
+            }
+            if looked_at_all {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Queues again what any other runner has claimed. For one machine, where a claim by another runner is the claim of a
+    /// process that is gone.
+    ///
+    /// # Errors
+    /// As [`Store::claim_job`].
+    pub async fn requeue_jobs_of_others(&self, runner: &str) -> Result<(), StoreError> {
+        for row in self.query(Range::of_index(CLAIMED), usize::MAX).await? {
+            let found = self.decode::<JobItem>(&row).await?;
+            if matches!(&found.value.state, JobState::Claimed { runner: claimant } if claimant != runner) {
+                // Refused means that it has just ended or was queued by somebody else.
+                self.write_job(found, false, |item| item.state = JobState::Queued).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a job with a small result. Result and outbox item are written together.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if this runner no longer holds it; [`StoreError::NotFound`]; [`StoreError::Unavailable`].
+    pub async fn complete_job(&self, job: &JobId, runner: &str, result: Value) -> Result<(), StoreError> {
+        let (runner, ended_ms) = (runner.to_owned(), self.now_ms());
+        self.end_job(job, JobState::Done { runner, result, ended_ms }).await
+    }
+
+    /// Ends a job with the name and message of an error, for the state that waits.
+    ///
+    /// # Errors
+    /// As [`Store::complete_job`].
+    pub async fn fail_job(&self, job: &JobId, runner: &str, name: &str, message: &str) -> Result<(), StoreError> {
+        let (runner, name, message) = (runner.to_owned(), name.to_owned(), message.to_owned());
+        self.end_job(job, JobState::Failed { runner, name, message, ended_ms: self.now_ms() }).await
+    }
+
+    async fn end_job(&self, job: &JobId, end: JobState) -> Result<(), StoreError> {
+        let (JobState::Done { runner, .. } | JobState::Failed { runner, .. }) = &end else { return Ok(()) };
+        for _ in 0..ATTEMPTS {
+            let found = self.require::<JobItem>(&Key::job(job), what(job)).await?;
+            match &found.value.state {
+                JobState::Claimed { runner: claimant } if claimant == runner => {}
+                // The runner says it again because the first answer was lost.
+                JobState::Done { runner: ender, .. } | JobState::Failed { runner: ender, .. } if ender == runner => {
+                    return Ok(());
+                }
+                _ => return Err(StoreError::Conflict(format!("{}, which {runner} does not hold", what(job)))),
+            }
+            if self.write_job(found, true, |item| item.state = end.clone()).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict(what(job)))
+    }
+
+    /// Writes a changed job if it still is as it was read, with an outbox item if its state is to be answered. `None` if
+    /// another writer was first.
+    async fn write_job(
+        &self,
+        found: Stored<JobItem>,
+        answer: bool,
+        change: impl FnOnce(&mut JobItem),
+    ) -> Result<Option<JobItem>, StoreError> {
+        let Stored { value: mut item, version } = found;
+        change(&mut item);
+        let key = Key::job(&item.job.job_id);
+        let row = self.encode(&item.job.run_id.clone(), &key, &mut item, version + 1).await?;
+        let outbox = answer.then(|| OutboxItem::row(OutboxKind::Job, item.job.job_id.as_str(), version + 1));
+        Ok(self.put_and_answer(&key, row, version, outbox).await?.then_some(item))
+    }
+
+    pub(crate) async fn job_answer(&self, job: &JobId) -> Result<Answer, StoreError> {
+        let item = self.require::<JobItem>(&Key::job(job), what(job)).await?.value;
+        let result = match item.state {
+            JobState::Done { result, .. } => Ok(result),
+            JobState::Failed { name, message, .. } => Err((name, message)),
+            JobState::Queued | JobState::Claimed { .. } => {
+                return Err(StoreError::Conflict(format!("{}, which has not ended yet", what(job))));
+            }
+        };
+        Ok(Answer { token: self.seal().await?.open(&what(job), &item.sealed_token)?, result })
+    }
+}

@@ -1,0 +1,145 @@
+//! A record is a row with a body: JSON, versioned, by reference when it is large.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use run_model::RunId;
+use run_model::run::ArtefactRef;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::table::{ATTEMPTS, Attributes, Condition, Key, number, text};
+use crate::{Store, StoreError};
+
+/// Bodies longer than this lie in the object store: DynamoDB refuses items over 400 KB, and the index holds a copy.
+const LARGEST_BODY: usize = 300 * 1024;
+
+/// Something the table keeps under one key.
+pub(crate) trait Record: Serialize + DeserializeOwned + Send + Sync {
+    /// The schema that this code writes. It reads this one and all older ones.
+    const SCHEMA: u32 = 1;
+
+    /// Attributes beside the body, for the index and for conditions.
+    fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
+        Vec::new()
+    }
+
+    /// Told before it is written under this version.
+    fn stamp(&mut self, _version: u64, _now_ms: i64) {}
+}
+
+/// A record as it was read.
+pub(crate) struct Stored<T> {
+    pub(crate) value: T,
+    pub(crate) version: u64,
+}
+
+/// A number of an item, if it has it.
+pub(crate) fn number_of(item: &Attributes, name: &str) -> Option<i64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+/// A text of an item, if it has it.
+pub(crate) fn text_of<'a>(item: &'a Attributes, name: &str) -> Option<&'a str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+/// Refuses an item that a newer program wrote. An item without a schema is from before there was one.
+pub(crate) fn check_schema(item: &Attributes, newest: u32) -> Result<(), StoreError> {
+    let schema = number_of(item, "schema").map_or(0, |schema| u32::try_from(schema).unwrap_or(u32::MAX));
+    if schema <= newest { Ok(()) } else { Err(StoreError::NewerSchema { item: Key::read(item).to_string(), schema }) }
+}
+
+impl Store {
+    /// The row of a record of this run, its body in the object store if it is large.
+    pub(crate) async fn encode<T: Record>(
+        &self,
+        run: &RunId,
+        key: &Key,
+        record: &mut T,
+        version: u64,
+    ) -> Result<Attributes, StoreError> {
+        record.stamp(version, self.now_ms());
+        let mut item = key.attributes();
+        item.insert("schema".into(), number(T::SCHEMA));
+        item.insert("version".into(), number(version));
+        item.extend(record.attributes().into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let body = self.encode_body(run, key, record).await?;
+        item.extend(body);
+        Ok(item)
+    }
+
+    /// The attribute that holds the body, or refers to it.
+    pub(crate) async fn encode_body(
+        &self,
+        run: &RunId,
+        key: &Key,
+        body: &(impl Serialize + Sync),
+    ) -> Result<Option<(String, AttributeValue)>, StoreError> {
+        let body = serde_json::to_string(body).map_err(|error| StoreError::corrupt(key, error))?;
+        if body.len() <= LARGEST_BODY {
+            return Ok(Some(("body".into(), text(body))));
+        }
+        let reference = self.put_hashed(&format!("runs/{run}/records"), body.into_bytes()).await?;
+        let reference = serde_json::to_string(&reference).map_err(|error| StoreError::corrupt(key, error))?;
+        Ok(Some(("body_ref".into(), text(reference))))
+    }
+
+    /// The body of an item, wherever it lies.
+    pub(crate) async fn decode_body<T: DeserializeOwned>(&self, item: &Attributes) -> Result<T, StoreError> {
+        let damaged = |problem: &dyn std::fmt::Display| StoreError::corrupt(Key::read(item), problem);
+        if let Some(body) = text_of(item, "body") {
+            return serde_json::from_str(body).map_err(|error| damaged(&error));
+        }
+        let reference = text_of(item, "body_ref").ok_or_else(|| damaged(&"it has no body"))?;
+        let reference: ArtefactRef = serde_json::from_str(reference).map_err(|error| damaged(&error))?;
+        serde_json::from_slice(&self.get_artefact(&reference).await?).map_err(|error| damaged(&error))
+    }
+
+    /// The record of an item.
+    pub(crate) async fn decode<T: Record>(&self, item: &Attributes) -> Result<Stored<T>, StoreError> {
+        check_schema(item, T::SCHEMA)?;
+        let version = number_of(item, "version").and_then(|version| u64::try_from(version).ok()).unwrap_or_default();
+        Ok(Stored { value: self.decode_body(item).await?, version })
+    }
+
+    /// The records of these items, in their order.
+    pub(crate) async fn decode_all<T: Record>(&self, items: &[Attributes]) -> Result<Vec<T>, StoreError> {
+        let mut records = Vec::with_capacity(items.len());
+        for item in items {
+            records.push(self.decode(item).await?.value);
+        }
+        Ok(records)
+    }
+
+    /// The record under this key, if there is one.
+    pub(crate) async fn load<T: Record>(&self, key: &Key) -> Result<Option<Stored<T>>, StoreError> {
+        match self.get(key).await? {
+            Some(item) => self.decode(&item).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The record under this key; `what` names it to people if it is missing.
+    pub(crate) async fn require<T: Record>(&self, key: &Key, what: impl Into<String>) -> Result<Stored<T>, StoreError> {
+        self.load(key).await?.ok_or_else(|| StoreError::NotFound(what.into()))
+    }
+
+    /// Reads, changes and writes a record, again if another writer was first.
+    pub(crate) async fn modify<T: Record>(
+        &self,
+        run: &RunId,
+        key: &Key,
+        what: &str,
+        mut change: impl FnMut(&mut T) + Send,
+    ) -> Result<T, StoreError> {
+        for _ in 0..ATTEMPTS {
+            let Stored { mut value, version } = self.require::<T>(key, what).await?;
+            change(&mut value);
+            let item = self.encode(run, key, &mut value, version + 1).await?;
+            if self.put(item, Condition::version(version)).await?.is_written() {
+                return Ok(value);
+            }
+            self.step_aside().await;
+        }
+        Err(StoreError::Conflict(what.to_owned()))
+    }
+}

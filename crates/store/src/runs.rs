@@ -1,0 +1,126 @@
+//! Runs: admitted once, changed under their version, listed by time.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use run_model::RunId;
+use run_model::budget::Budget;
+use run_model::run::{RUN_SCHEMA, RunRecord, Stage};
+
+use crate::events::NewEvent;
+use crate::record::{Record, Stored};
+use crate::table::{ATTEMPTS, Condition, Key, Range, Write, sortable, text};
+use crate::{Store, StoreError};
+
+/// What became of an admission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The run is new.
+    New(RunRecord),
+    /// A run of this id was admitted before; this is how it stands.
+    Existing(RunRecord),
+}
+
+const ALL_RUNS: &str = "RUNS";
+
+impl Record for RunRecord {
+    const SCHEMA: u32 = RUN_SCHEMA;
+
+    fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
+        vec![
+            ("state", text(self.status.as_str())),
+            ("gsi1pk", text(ALL_RUNS)),
+            ("gsi1sk", text(format!("{}#{}", sortable(self.created_ms), self.run_id))),
+        ]
+    }
+
+    fn stamp(&mut self, version: u64, now_ms: i64) {
+        self.schema = RUN_SCHEMA;
+        self.version = version;
+        self.updated_ms = now_ms;
+    }
+}
+
+fn what(run: &RunId) -> String {
+    format!("run {run}")
+}
+
+impl Store {
+    /// Admits a run, once: its record, its budget and its first event (`run.admitted`) are written together.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn admit(&self, mut run: RunRecord, budget: Budget) -> Result<Admission, StoreError> {
+        let id = run.run_id.clone();
+        let key = Key::run(&id);
+        let run_item = self.encode(&id, &key, &mut run, 1).await?;
+        let budget_item = crate::ledger::budget_item(&id, &budget);
+        let event = NewEvent::new("run.admitted", format!("admitted for {}", run.requester.name));
+        let event_item = self.event_item(&id, 1, event).await?;
+        let writes = || {
+            let items = [&run_item, &budget_item, &event_item];
+            items.into_iter().map(|item| Write::Put(item.clone(), Condition::absent())).collect()
+        };
+        if self.transact(&key, writes).await?.is_written() {
+            return Ok(Admission::New(run));
+        }
+        Ok(Admission::Existing(self.run(&id).await?))
+    }
+
+    /// A run's record.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::NewerSchema`]; [`StoreError::Corrupt`]; [`StoreError::Unavailable`].
+    pub async fn run(&self, run: &RunId) -> Result<RunRecord, StoreError> {
+        Ok(self.require(&Key::run(run), what(run)).await?.value)
+    }
+
+    /// Changes a run's record. `change` runs again on the newer record if another writer was first, so it must depend on
+    /// nothing but the record it is given.
+    ///
+    /// # Errors
+    /// As [`Store::run`]; [`StoreError::Conflict`] if others were first again and again.
+    pub async fn update_run(
+        &self,
+        run: &RunId,
+        change: impl FnMut(&mut RunRecord) + Send,
+    ) -> Result<RunRecord, StoreError> {
+        self.modify(run, &Key::run(run), &what(run), change).await
+    }
+
+    /// Enters a stage and says so with one event (`stage.entered`), both together; nothing if the run is there already.
+    ///
+    /// # Errors
+    /// As [`Store::update_run`].
+    pub async fn enter_stage(&self, run: &RunId, stage: Stage) -> Result<RunRecord, StoreError> {
+        let key = Key::run(run);
+        for _ in 0..ATTEMPTS {
+            let Stored { mut value, version } = self.require::<RunRecord>(&key, what(run)).await?;
+            if value.stage == stage {
+                return Ok(value);
+            }
+            value.stage = stage;
+            let run_item = self.encode(run, &key, &mut value, version + 1).await?;
+            let event = NewEvent::new("stage.entered", stage.as_str());
+            let event_item = self.event_item(run, self.last_event(run).await? + 1, event).await?;
+            let writes = || {
+                vec![
+                    Write::Put(run_item.clone(), Condition::version(version)),
+                    Write::Put(event_item.clone(), Condition::absent()),
+                ]
+            };
+            if self.transact(&key, writes).await?.is_written() {
+                return Ok(value);
+            }
+            self.step_aside().await;
+        }
+        Err(StoreError::Conflict(what(run)))
+    }
+
+    /// Up to `limit` runs, the newest first. A run admitted a moment ago may still be missing on AWS.
+    ///
+    /// # Errors
+    /// As [`Store::run`].
+    pub async fn list_runs(&self, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
+        let items = self.query(Range::of_index(ALL_RUNS).newest_first(), limit).await?;
+        self.decode_all(&items).await
+    }
+}
