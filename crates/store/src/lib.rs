@@ -13,6 +13,7 @@ mod seal;
 mod secrets;
 mod sessions;
 mod set_up;
+mod snapshots;
 mod table;
 mod tasks;
 

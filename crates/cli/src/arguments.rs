@@ -1,0 +1,162 @@
+//! The command line as clap sees it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Turns a requirement into a tested, approved change.
+#[derive(Debug, Parser)]
+#[command(name = "gatewright", version, max_term_width = 120, after_help = "\
+Exit codes: 0 done, 1 failed, 2 denied, 3 timed out or limit reached, 4 waiting at a gate, 64 and up: wrong use, input or environment.")]
+pub(crate) struct Arguments {
+    /// Folder of runs, gates and caches [default: $XDG_STATE_HOME/gatewright]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch a crew fix a real defect in a published package, from recorded model answers
+    Demo(DemoOptions),
+    /// Write a commented gatewright.toml after looking at the project
+    Init {
+        /// The repository
+        #[arg(long, default_value = ".", value_name = "PATH")]
+        repo: PathBuf,
+        /// Overwrite a gatewright.toml that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Turn a requirement into a tested change on a branch, after you approved it
+    Run(RunOptions),
+    /// Look at runs, take them up again, stop them
+    Runs {
+        #[command(subcommand)]
+        command: RunsCommand,
+    },
+    /// Look at gates and decide
+    Gates {
+        #[command(subcommand)]
+        command: GatesCommand,
+    },
+    /// Say what is missing on this machine and how to get it
+    Doctor,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Waiting {
+    /// Approve at every gate without looking (recorded as "flag, nobody looked")
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Leave the run parked at its gate and exit with 4
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) no_wait: bool,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoOptions {
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunOptions {
+    /// The git repository
+    #[arg(long, default_value = ".", value_name = "PATH")]
+    pub(crate) repo: PathBuf,
+    /// What should be different: the text, @FILE, or - for standard input
+    #[arg(long, value_name = "TEXT|@FILE|-")]
+    pub(crate) requirements: String,
+    /// The commit, branch or tag to work on
+    #[arg(long, default_value = "HEAD", value_name = "REF")]
+    pub(crate) base: String,
+    /// Tests that no agent ever sees: laid over the repository, they must pass at the end
+    #[arg(long, value_name = "DIR")]
+    pub(crate) acceptance: Option<PathBuf>,
+    /// anthropic, replay:FILE, record:FILE or scripted:FILE
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<String>,
+    /// The most the run may cost
+    #[arg(long, value_name = "USD")]
+    pub(crate) budget: Option<f64>,
+    /// auto, or none: the project's commands then run unconfined
+    #[arg(long, value_name = "MODE")]
+    pub(crate) sandbox: Option<String>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// The newest runs, a line each
+    List,
+    /// One run: what it is about, where it stands, what it measured
+    Show {
+        /// The run
+        run: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// A run's events, in order
+    Events {
+        /// The run
+        run: String,
+    },
+    /// What a run cost, per role
+    Cost {
+        /// The run
+        run: String,
+    },
+    /// Go on with a run that was interrupted, failed, denied or timed out
+    Resume {
+        /// The run
+        run: String,
+        /// The stage to begin with [default: where it ended]
+        #[arg(long, value_name = "STAGE")]
+        from: Option<String>,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Stop a run
+    Stop {
+        /// The run
+        run: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatesCommand {
+    /// Gates that wait for a decision
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One gate: risk, reasons, diff and evidence
+    Show {
+        /// The gate
+        gate: String,
+    },
+    /// Say yes
+    Approve(Decision),
+    /// Say no
+    Deny(Decision),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Decision {
+    /// The gate
+    pub(crate) gate: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
+    /// The hash that was shown; the decision is refused if it is another one by now
+    #[arg(long, value_name = "HASH")]
+    pub(crate) hash: Option<String>,
+}

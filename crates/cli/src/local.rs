@@ -1,0 +1,147 @@
+//! This machine's cloud: driven by this process if nobody else does, asked over its socket otherwise.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_types::SdkConfig;
+use embedded_cloud::{Attachment, Cloud, CloudClient, CloudOptions, StreamRule};
+use lambda_host::{OsRandomness, SystemClock};
+use runner::Runner;
+use sandbox::Sandbox;
+use serde_json::json;
+use store::{Names, Store};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::problem::{Problem, causes};
+use crate::{machines, registry, settings};
+
+/// The stage that one machine is.
+const STAGE: &str = "local";
+
+/// The cloud in a state folder, as this process sees it.
+pub(crate) struct Local {
+    state: PathBuf,
+    pub(crate) store: Store,
+    sdk: SdkConfig,
+    part: Part,
+}
+
+/// Which part this process plays.
+enum Part {
+    /// It drives: executions go on and checks run here.
+    Driver { cloud: Cloud, runner: JoinHandle<()> },
+    /// It holds the folder but drives nothing: it only reads.
+    Reader(Cloud),
+    /// Another process drives.
+    Client(CloudClient),
+}
+
+impl Local {
+    /// Opens the folder to drive what is in it, or joins the process that does.
+    pub(crate) async fn drive(state: &Path) -> Result<Self, Problem> {
+        let mut local = Self::attach(state).await?;
+        if let Part::Reader(mut cloud) = local.part {
+            let jobs = Arc::new(Notify::new());
+            let scratch = state.join("scratch");
+            let functions = registry::build(&local.sdk, local.store.names(), &scratch, jobs.clone());
+            cloud.start(functions).await?;
+            let sandbox = Sandbox::new();
+            let runner = Runner::new(local.store.clone(), sandbox, state.to_owned(), Arc::new(SystemClock), &runner_name());
+            let runner = tokio::spawn(async move {
+                if let Err(error) = runner.run(jobs).await {
+                    tracing::error!(error = causes(&error), "checks can no longer run");
+                }
+            });
+            local.part = Part::Driver { cloud, runner };
+        }
+        Ok(local)
+    }
+
+    /// Opens the folder to look only: nothing begins to move.
+    pub(crate) async fn read(state: &Path) -> Result<Self, Problem> {
+        Self::attach(state).await
+    }
+
+    async fn attach(state: &Path) -> Result<Self, Problem> {
+        let names = Names::for_stage(STAGE);
+        let attachment = Cloud::open(options(state, &names)).await?;
+        let sdk = attachment.sdk_config();
+        let store = Store::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness));
+        let part = match attachment {
+            Attachment::Driver(cloud) => {
+                store.create_table_and_bucket().await?;
+                store.ensure_signing_secret().await?;
+                Part::Reader(cloud)
+            }
+            Attachment::Client(client) => Part::Client(client),
+        };
+        Ok(Self { state: state.to_owned(), store, sdk, part })
+    }
+
+    /// Whether this process drives.
+    pub(crate) fn is_driver(&self) -> bool {
+        matches!(self.part, Part::Driver { .. })
+    }
+
+    /// A Step Functions client.
+    pub(crate) fn step_functions(&self) -> aws_sdk_sfn::Client {
+        aws_sdk_sfn::Client::new(&self.sdk)
+    }
+
+    /// Ends when the process that drives has gone away; never while this one drives.
+    pub(crate) async fn driver_gone(&self) {
+        match &self.part {
+            Part::Client(client) => client.driver_gone().await,
+            Part::Driver { .. } | Part::Reader(_) => std::future::pending().await,
+        }
+    }
+
+    /// Opens the folder again after the driver went away.
+    pub(crate) async fn reopen(self) -> Result<Self, Problem> {
+        let state = self.state.clone();
+        drop(self);
+        Self::drive(&state).await
+    }
+
+    /// Stops driving; what is under way goes on with the next driver.
+    pub(crate) async fn close(self) {
+        match self.part {
+            Part::Driver { cloud, runner } => {
+                runner.abort();
+                // Aborted or ended: either way it runs no more.
+                drop(runner.await);
+                cloud.shutdown().await;
+            }
+            Part::Reader(cloud) => cloud.shutdown().await,
+            Part::Client(_) => {}
+        }
+    }
+}
+
+/// Claims of an earlier process are recognised by its other name.
+fn runner_name() -> String {
+    format!("local-{}-{}", std::process::id(), run_model::Randomness::hex_id(&OsRandomness, 4))
+}
+
+fn options(state: &Path, names: &Names) -> CloudOptions {
+    let mut environment_secrets = BTreeMap::new();
+    if let Some(key) = settings::environment("ANTHROPIC_API_KEY") {
+        environment_secrets.insert(names.models_secret.clone(), json!({ "ANTHROPIC_API_KEY": key }));
+    }
+    CloudOptions {
+        state_dir: state.to_owned(),
+        clock: Arc::new(SystemClock),
+        randomness: Arc::new(OsRandomness),
+        machines: machines::definitions(),
+        stream_rules: vec![StreamRule {
+            table: names.table.clone(),
+            function: "task-callback".into(),
+            event_names: vec!["INSERT".into()],
+            key_attribute: "pk".into(),
+            key_prefix: "OUTBOX#".into(),
+        }],
+        environment_secrets,
+    }
+}

@@ -1,0 +1,64 @@
+//! What the command line says when something is wrong, and with which code it ends.
+
+use std::fmt::Display;
+
+/// The command line was wrong.
+pub(crate) const USAGE: u8 = 64;
+/// The input was wrong.
+pub(crate) const INPUT: u8 = 65;
+/// Something needed is missing.
+pub(crate) const MISSING: u8 = 69;
+/// A defect in Gatewright.
+pub(crate) const DEFECT: u8 = 70;
+/// Interrupted.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// A message for people (what happened and the cure) and an exit code for scripts.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Problem {
+    pub(crate) message: String,
+    pub(crate) exit: u8,
+}
+
+impl Problem {
+    pub(crate) fn input(message: impl Display) -> Self {
+        Self { message: message.to_string(), exit: INPUT }
+    }
+
+    pub(crate) fn missing(message: impl Display) -> Self {
+        Self { message: message.to_string(), exit: MISSING }
+    }
+
+    pub(crate) fn defect(message: impl Display) -> Self {
+        Self { message: message.to_string(), exit: DEFECT }
+    }
+}
+
+impl From<store::StoreError> for Problem {
+    fn from(error: store::StoreError) -> Self {
+        use store::StoreError as E;
+        let asked = matches!(error, E::NotFound(_) | E::AlreadyDecided { .. } | E::DeadlinePassed { .. } | E::BindingChanged { .. });
+        if asked { Self::input(error.with_causes()) } else { Self::missing(error.with_causes()) }
+    }
+}
+
+impl From<embedded_cloud::OpenError> for Problem {
+    fn from(error: embedded_cloud::OpenError) -> Self {
+        Self::missing(causes(&error))
+    }
+}
+
+impl From<std::io::Error> for Problem {
+    fn from(error: std::io::Error) -> Self {
+        Self::missing(causes(&error))
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let mut lines: Vec<String> = chain.map(ToString::to_string).collect();
+    lines.dedup();
+    lines.join(": ")
+}

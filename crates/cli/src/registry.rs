@@ -1,0 +1,87 @@
+//! Which functions this machine's cloud can invoke: the same handlers that are deployed as Lambdas.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_types::SdkConfig;
+use embedded_cloud::{FunctionError as CloudError, FunctionRegistry};
+use lambda_host::{OsRandomness, SystemClock};
+use run_model::{Clock, FunctionError, Randomness};
+use store::Names;
+use tokio::sync::Notify;
+
+/// Every function, by its one name.
+pub(crate) const FUNCTIONS: [&str; 10] = [
+    "architect",
+    "code-host",
+    "developer",
+    "gate-open",
+    "orchestrator",
+    "reviewer",
+    "run-control",
+    "task-callback",
+    "test-runner",
+    "tester",
+];
+
+/// The functions over this SDK configuration; `jobs` is told when a check job was written.
+pub(crate) fn build(sdk: &SdkConfig, names: &Names, scratch: &Path, jobs: Arc<Notify>) -> FunctionRegistry {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let chance: Arc<dyn Randomness> = Arc::new(OsRandomness);
+    let mut registry = FunctionRegistry::new();
+    macro_rules! service {
+        ($name:literal, $function:ident) => {
+            let context = Arc::new($function::Context::new(sdk, names.clone(), clock.clone(), chance.clone()));
+            registry = registry.with($name, move |event, _| {
+                let context = context.clone();
+                async move { $function::handle(&context, event).await.map_err(named) }
+            });
+        };
+    }
+    macro_rules! role {
+        ($name:literal, $function:ident) => {
+            let context =
+                Arc::new($function::Context::new(sdk, names.clone(), clock.clone(), chance.clone(), scratch.to_owned()));
+            registry = registry.with($name, move |event, invocation| {
+                let context = context.clone();
+                async move { $function::handle(&context, event, invocation.deadline_ms).await.map_err(named) }
+            });
+        };
+    }
+    service!("code-host", code_host);
+    service!("gate-open", gate_open);
+    service!("run-control", run_control);
+    service!("task-callback", task_callback);
+    role!("architect", architect);
+    role!("developer", developer);
+    role!("orchestrator", orchestrator);
+    role!("reviewer", reviewer);
+    role!("tester", tester);
+    let context = Arc::new(test_runner::Context::new(sdk, names.clone(), clock, chance));
+    registry.with("test-runner", move |event, _| {
+        let (context, jobs) = (context.clone(), jobs.clone());
+        async move {
+            let queued = test_runner::handle(&context, event).await.map_err(named)?;
+            jobs.notify_one();
+            Ok(queued)
+        }
+    })
+}
+
+fn named(error: FunctionError) -> CloudError {
+    CloudError::new(error.name.as_str(), error.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_function_is_registered_under_its_name() {
+        let sdk = SdkConfig::builder().build();
+        let registry = build(&sdk, &Names::for_stage("local"), Path::new("/nowhere"), Arc::default());
+        let mut names: Vec<&str> = registry.names().collect();
+        names.sort_unstable();
+        assert_eq!(names, FUNCTIONS);
+    }
+}

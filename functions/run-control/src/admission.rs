@@ -1,0 +1,198 @@
+//! Admission and resumption: who asks for what, pinned settings, an open budget.
+
+use config::RunConfig;
+use run_model::budget::Budget;
+use run_model::run::{ArtefactRef, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage, TaskStatus};
+use run_model::{FunctionError, RunId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::Admission;
+
+use crate::{Context, Execution};
+
+const LONGEST_REQUIREMENT: usize = 1 << 20;
+
+/// What a request may say; everything but repository and requirement has a default.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Application {
+    repository: String,
+    #[serde(default)]
+    requirements: Option<String>,
+    #[serde(default)]
+    requirement: Option<ArtefactRef>,
+    #[serde(default)]
+    base: Option<String>,
+    #[serde(default)]
+    config: Option<RunConfig>,
+    #[serde(default)]
+    acceptance: Option<ArtefactRef>,
+    #[serde(default)]
+    requester: Option<Requester>,
+}
+
+/// Writes the run record and opens the budget; a repeated request with the same execution name is the same run.
+pub(crate) async fn admit(
+    context: &Context,
+    execution: Execution,
+    application: Application,
+) -> Result<Value, FunctionError> {
+    let run_id = RunId::new(execution.name.as_str()).map_err(|problem| FunctionError::invalid("name", problem))?;
+    let config = application.config.clone().unwrap_or_default();
+    config.validate().map_err(|problem| FunctionError::invalid("config", problem))?;
+    let budget = Budget {
+        limit_microusd: config.limits.budget_microusd,
+        limit_tokens: config.limits.budget_tokens,
+        committed_microusd: 0,
+        committed_tokens: 0,
+    };
+    let record = record(context, run_id, execution.arn, application, &config).await?;
+    let run = match context.store.admit(record, budget).await? {
+        Admission::Existing(run) => run,
+        Admission::New(run) => {
+            context.tell(&run.run_id, "run.admitted", format!("admitted for {}", run.requester.name)).await?;
+            run
+        }
+    };
+    Ok(entrance(&run, Stage::Snapshot))
+}
+
+async fn record(
+    context: &Context,
+    run_id: RunId,
+    execution_arn: String,
+    application: Application,
+    config: &RunConfig,
+) -> Result<RunRecord, FunctionError> {
+    let requirement = match (application.requirement, application.requirements) {
+        (Some(stored), _) => stored,
+        (None, text) => {
+            let text = text.unwrap_or_default();
+            check_requirement(&text)?;
+            context.store.put_artefact(&run_id, text.into_bytes()).await?
+        }
+    };
+    let now_ms = context.clock.now_ms();
+    let console = || Requester { name: "console".into(), seen_as: "console".into() };
+    Ok(RunRecord {
+        schema: RUN_SCHEMA,
+        version: 0,
+        status: RunStatus::Running,
+        stage: Stage::Admit,
+        repository: application.repository,
+        base_ref: application.base.unwrap_or_else(|| "HEAD".into()),
+        requirement,
+        config: context.store.put_json(&run_id, config).await?,
+        acceptance: application.acceptance,
+        requester: application.requester.unwrap_or_else(console),
+        executions: 1,
+        execution_arn,
+        created_ms: now_ms,
+        updated_ms: now_ms,
+        run_id,
+        snapshot: None,
+        notices: Vec::new(),
+        plan: None,
+        design: None,
+        evidence: Vec::new(),
+        change_set: None,
+        plan_risk: None,
+        risk: None,
+        gate: None,
+        commit: None,
+        branch: None,
+        ending: None,
+        outcome: None,
+    })
+}
+
+fn check_requirement(text: &str) -> Result<(), FunctionError> {
+    if text.trim().is_empty() {
+        return Err(FunctionError::invalid("requirements", "is empty: say in a sentence what should be different"));
+    }
+    if text.len() > LONGEST_REQUIREMENT {
+        let problem = format!("is {} bytes long: shorten it to {LONGEST_REQUIREMENT} bytes", text.len());
+        return Err(FunctionError::invalid("requirements", problem));
+    }
+    Ok(())
+}
+
+/// Takes a run up again at `from`; what it finished before that stage is kept.
+pub(crate) async fn resume(
+    context: &Context,
+    execution: Execution,
+    run_id: RunId,
+    from: &str,
+) -> Result<Value, FunctionError> {
+    let stage = Stage::ALL.into_iter().find(|stage| stage.as_str() == from).ok_or_else(|| {
+        let stages: Vec<&str> = Stage::ALL.into_iter().map(Stage::as_str).collect();
+        FunctionError::invalid("from", format!("{from:?} is not a stage: use one of {}", stages.join(", ")))
+    })?;
+    let run = context.store.run(&run_id).await?;
+    if run.status == RunStatus::Succeeded {
+        return Err(FunctionError::invalid("run_id", format!("{run_id} has landed already: there is nothing to resume")));
+    }
+    if let Some(missing) = missing(&run, stage) {
+        let problem = format!("{from:?} needs the run's {missing}, which it has not got: resume from an earlier stage");
+        return Err(FunctionError::invalid("from", problem));
+    }
+    if run.execution_arn == execution.arn {
+        return Ok(entrance(&run, stage));
+    }
+    if stage <= Stage::Build {
+        reopen_tasks(context, &run).await?;
+    }
+    let run = context
+        .store
+        .update_run(&run_id, |run| {
+            if run.execution_arn != execution.arn {
+                run.executions += 1;
+            }
+            run.execution_arn.clone_from(&execution.arn);
+            run.status = RunStatus::Running;
+            run.ending = None;
+            run.outcome = None;
+        })
+        .await?;
+    context.tell(&run_id, "run.resumed", format!("resumed from {from} as {}", execution.name)).await?;
+    Ok(entrance(&run, stage))
+}
+
+/// What a stage reads and this run has not got.
+fn missing(run: &RunRecord, stage: Stage) -> Option<&'static str> {
+    let needs = [
+        (Stage::Baseline, run.snapshot.is_some(), "snapshot"),
+        (Stage::Plan, !run.evidence.is_empty(), "baseline"),
+        (Stage::Design, run.plan.is_some(), "plan"),
+        (Stage::PlanGate, run.design.is_some(), "design"),
+        (Stage::Publish, run.change_set.is_some() && run.risk.is_some(), "assessed change set"),
+        (Stage::Gate, run.commit.is_some(), "published commit"),
+    ];
+    needs.into_iter().find(|(first, there, _)| stage >= *first && stage != Stage::Report && !there).map(|(.., what)| what)
+}
+
+/// Tasks that did not get done may try again, with as many rounds as at first.
+async fn reopen_tasks(context: &Context, run: &RunRecord) -> Result<(), FunctionError> {
+    let rounds = context.config(run).await?.limits.iterations;
+    for task in context.store.tasks(&run.run_id).await? {
+        if task.status == TaskStatus::Done || task.status == TaskStatus::Waiting {
+            continue;
+        }
+        context
+            .store
+            .update_task(&run.run_id, &task.task_id, |task| {
+                if task.status == TaskStatus::LimitReached {
+                    task.iteration_bound = task.iteration + rounds;
+                    task.iteration += 1;
+                }
+                task.status = TaskStatus::Waiting;
+                task.failure_fingerprints.clear();
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+fn entrance(run: &RunRecord, from: Stage) -> Value {
+    json!({ "run_id": run.run_id, "from": from.as_str(), "held_out": run.acceptance.is_some() })
+}

@@ -1,0 +1,134 @@
+//! From the baseline to the waves: what fails already, what is planned, what may start.
+
+use run_model::change_set::Overlay;
+use run_model::design::Design;
+use run_model::evidence::{Evidence, Purpose};
+use run_model::judge;
+use run_model::plan::{AcceptedPlan, Plan};
+use run_model::risk::assess_plan;
+use run_model::run::{ArtefactRef, RunRecord, Stage, TaskRecord, TaskStatus};
+use run_model::{ErrorName, FunctionError, RunId};
+use serde_json::{Value, json};
+
+use crate::{Context, change};
+
+/// Records what the base shows before the first model call.
+pub(crate) async fn baseline(
+    context: &Context,
+    run_id: RunId,
+    evidence: ArtefactRef,
+    acceptance: Option<ArtefactRef>,
+) -> Result<Value, FunctionError> {
+    let base: Evidence = context.store.get_json(&evidence).await?;
+    let notice = judge::describe_baseline(&base);
+    context
+        .store
+        .update_run(&run_id, |run| {
+            run.evidence = vec![(Purpose::Baseline, evidence.clone())];
+            run.evidence.extend(acceptance.clone().map(|evidence| (Purpose::AcceptanceBase, evidence)));
+            run.notices.extend(notice.clone().filter(|notice| !run.notices.contains(notice)));
+        })
+        .await?;
+    context.tell(&run_id, "baseline.recorded", judge::describe_evidence(&base)).await?;
+    Ok(json!({}))
+}
+
+/// Checks the plan by rules and writes its tasks down.
+pub(crate) async fn accept_plan(
+    context: &Context,
+    run_id: RunId,
+    output: ArtefactRef,
+) -> Result<Value, FunctionError> {
+    let run = context.store.run(&run_id).await?;
+    let config = context.config(&run).await?;
+    let plan: Plan = context.store.get_json(&output).await?;
+    let accepted = accept(&plan, config.limits.tasks)?;
+    let rounds = config.limits.iterations;
+    let tasks: Vec<TaskRecord> = accepted
+        .waves
+        .iter()
+        .zip(0..)
+        .flat_map(|(wave, number)| wave.iter().map(move |task| waiting(task.clone(), number, rounds)))
+        .collect();
+    if run.plan.as_ref() != Some(&output) {
+        context.store.replace_tasks(&run_id, &tasks).await?;
+        context.store.update_run(&run_id, |run| run.plan = Some(output.clone())).await?;
+        let titles: Vec<&str> = plan.tasks.iter().map(|task| task.title.as_str()).collect();
+        context.tell(&run_id, "plan.accepted", titles.join("; ")).await?;
+    }
+    Ok(json!({}))
+}
+
+fn accept(plan: &Plan, most_tasks: u32) -> Result<AcceptedPlan, FunctionError> {
+    plan.accept(most_tasks as usize).map_err(|problem| FunctionError::new(ErrorName::PolicyRefused, format!("the plan: {problem}")))
+}
+
+fn waiting(task_id: run_model::TaskId, wave: u32, rounds: u32) -> TaskRecord {
+    TaskRecord {
+        task_id,
+        wave,
+        status: TaskStatus::Waiting,
+        iteration: 1,
+        iteration_bound: rounds,
+        base_overlay: None,
+        overlay: None,
+        test_overlay: None,
+        evidence: None,
+        regression_proof: None,
+        verdict: None,
+        feedback: Vec::new(),
+        failure_fingerprints: Vec::new(),
+    }
+}
+
+/// Checks that every task serves an item of the design, and measures the risk of the plan.
+pub(crate) async fn accept_design(
+    context: &Context,
+    run_id: RunId,
+    output: ArtefactRef,
+) -> Result<Value, FunctionError> {
+    let run = context.store.run(&run_id).await?;
+    let rules = config::PathRules::new(&context.config(&run).await?).map_err(change::bad_config)?;
+    let plan: Plan = context.store.get_json(planned(&run)?).await?;
+    let design: Design = context.store.get_json(&output).await?;
+    design
+        .accept(&plan)
+        .map_err(|problem| FunctionError::new(ErrorName::PolicyRefused, format!("the design: {problem}")))?;
+    let risk = assess_plan(&plan, &|path| rules.is_protected(path), &|path| rules.is_manifest(path));
+    context
+        .store
+        .update_run(&run_id, |run| {
+            run.design = Some(output.clone());
+            run.plan_risk = Some(risk.clone());
+        })
+        .await?;
+    context.tell(&run_id, "design.accepted", design.summary).await?;
+    Ok(json!({}))
+}
+
+pub(crate) fn planned(run: &RunRecord) -> Result<&ArtefactRef, FunctionError> {
+    run.plan.as_ref().ok_or_else(|| FunctionError::new(ErrorName::Internal, format!("{} has no plan", run.run_id)))
+}
+
+/// The tasks that may start now: the first unfinished wave, if everything before it is done.
+pub(crate) async fn next_wave(context: &Context, run_id: RunId) -> Result<Value, FunctionError> {
+    let run = context.store.enter_stage(&run_id, Stage::Build).await?;
+    let parallel = context.config(&run).await?.limits.parallel_tasks;
+    let tasks = context.store.tasks(&run_id).await?;
+    let open = |task: &&TaskRecord| matches!(task.status, TaskStatus::Waiting | TaskStatus::Running);
+    let Some(wave) = tasks.iter().find(open).map(|task| task.wave) else {
+        return Ok(json!({ "tasks": [], "parallel": parallel }));
+    };
+    let earlier: Vec<&TaskRecord> = tasks.iter().filter(|task| task.wave < wave).collect();
+    if earlier.iter().any(|task| task.status != TaskStatus::Done) {
+        return Ok(json!({ "tasks": [], "parallel": parallel }));
+    }
+    let merged = change::merged_overlay(context, &earlier).await?;
+    let base = if merged == Overlay::default() { None } else { Some(context.store.put_json(&run_id, &merged).await?) };
+    let starting: Vec<&TaskRecord> = tasks.iter().filter(|task| task.wave == wave).filter(open).collect();
+    for task in &starting {
+        context.store.update_task(&run_id, &task.task_id, |task| task.base_overlay.clone_from(&base)).await?;
+    }
+    let names: Vec<Value> = starting.iter().map(|task| json!({ "task_id": task.task_id })).collect();
+    Ok(json!({ "tasks": names, "parallel": parallel.clamp(1, 40) }))
+}

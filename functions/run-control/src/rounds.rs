@@ -1,0 +1,179 @@
+//! The rounds of one task: begin, judge what was measured, conclude what the reviewer said.
+
+use run_model::change_set::Overlay;
+use run_model::evidence::{Evidence, Purpose};
+use run_model::judge::{self, Judgement};
+use run_model::run::{ArtefactRef, TaskRecord, TaskStatus};
+use run_model::verdict::{Verdict, VerdictDecision};
+use run_model::{FunctionError, RunId, Sha256, TaskId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::NewEvent;
+
+use crate::{Context, Failure, change};
+
+/// The same failure this many rounds in a row ends the task: more of the same would not help.
+const SAME_FAILURE_ROUNDS: usize = 4;
+
+/// What the machine measured in a round.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Measured {
+    run_id: RunId,
+    task_id: TaskId,
+    iteration: u32,
+    overlay: Option<ArtefactRef>,
+    tests: Option<ArtefactRef>,
+    evidence: ArtefactRef,
+    proof: Option<ArtefactRef>,
+}
+
+/// The round the task is in and the tree it works on, or that it has ended.
+pub(crate) async fn begin(context: &Context, run_id: RunId, task_id: TaskId) -> Result<Value, FunctionError> {
+    let task = context
+        .store
+        .update_task(&run_id, &task_id, |task| {
+            if task.status == TaskStatus::Waiting {
+                task.status = TaskStatus::Running;
+            }
+        })
+        .await?;
+    let next = if task.status == TaskStatus::Running { "develop" } else { "end" };
+    let overlay = task.overlay.or(task.base_overlay);
+    Ok(json!({ "next": next, "iteration": task.iteration, "overlay": overlay }))
+}
+
+/// Green goes to the reviewer, red back to the developer, a touched manifest out of the loop.
+pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value, FunctionError> {
+    let run = context.store.run(&measured.run_id).await?;
+    let config = context.config(&run).await?;
+    let rules = config::PathRules::new(&config).map_err(change::bad_config)?;
+    let base = context.evidence(&run, Purpose::Baseline).await?;
+    let now: Evidence = context.store.get_json(&measured.evidence).await?;
+    let judgement = judge::judge(&base, &now);
+    let proof = match &measured.proof {
+        Some(proof) => Some(judge::regression_proof(&base, &context.store.get_json(proof).await?, &now)),
+        None => None,
+    };
+    let overlay: Overlay = match &measured.overlay {
+        Some(overlay) => context.store.get_json(overlay).await?,
+        None => Overlay::default(),
+    };
+    let touches_manifest = overlay.paths().any(|path| rules.is_manifest(path.as_str()));
+    let fingerprint = judgement.fingerprint();
+    let task = context
+        .store
+        .update_task(&measured.run_id, &measured.task_id, |task| {
+            record(task, &measured, proof);
+            settle(task, measured.iteration, touches_manifest, &judgement, &fingerprint);
+        })
+        .await?;
+    let message = judgement.describe();
+    let event = NewEvent { task: Some(measured.task_id), ..NewEvent::new("evidence.judged", message) };
+    context.store.append_event(&measured.run_id, event).await?;
+    Ok(json!({ "next": next(&task, judgement.green, measured.iteration) }))
+}
+
+fn record(task: &mut TaskRecord, measured: &Measured, proof: Option<bool>) {
+    task.overlay.clone_from(&measured.overlay);
+    task.test_overlay.clone_from(&measured.tests);
+    task.evidence = Some(measured.evidence.clone());
+    task.regression_proof = proof;
+}
+
+/// Moves the task on by what was measured. A repeated call for a round that is over changes nothing.
+fn settle(task: &mut TaskRecord, iteration: u32, touches_manifest: bool, judgement: &Judgement, fingerprint: &Sha256) {
+    if task.iteration != iteration || task.status != TaskStatus::Running {
+        return;
+    }
+    if touches_manifest {
+        task.status = TaskStatus::NeedsSetup;
+    } else if !judgement.green {
+        task.failure_fingerprints.push(fingerprint.clone());
+        let same = task.failure_fingerprints.iter().rev().take_while(|earlier| *earlier == fingerprint).count();
+        next_round(task, vec![judgement.describe()], same >= SAME_FAILURE_ROUNDS);
+    }
+}
+
+fn next_round(task: &mut TaskRecord, feedback: Vec<String>, going_nowhere: bool) {
+    task.feedback = feedback;
+    if going_nowhere || task.iteration >= task.iteration_bound {
+        task.status = TaskStatus::LimitReached;
+    } else {
+        task.iteration += 1;
+    }
+}
+
+fn next(task: &TaskRecord, green: bool, iteration: u32) -> &'static str {
+    match task.status {
+        TaskStatus::NeedsSetup | TaskStatus::LimitReached | TaskStatus::Failed => "end",
+        TaskStatus::Done | TaskStatus::Running | TaskStatus::Waiting if green && task.iteration == iteration => "review",
+        TaskStatus::Done | TaskStatus::Running | TaskStatus::Waiting => "develop",
+    }
+}
+
+/// An approval ends the task; findings go back to the developer.
+pub(crate) async fn conclude(
+    context: &Context,
+    run_id: &RunId,
+    task_id: &TaskId,
+    iteration: u32,
+    output: ArtefactRef,
+) -> Result<Value, FunctionError> {
+    let verdict: Verdict = context.store.get_json(&output).await?;
+    let approved = verdict.decision == VerdictDecision::Approve;
+    let task = context
+        .store
+        .update_task(run_id, task_id, |task| {
+            task.verdict = Some(output.clone());
+            if task.iteration != iteration || task.status != TaskStatus::Running {
+                return;
+            }
+            if approved {
+                task.status = TaskStatus::Done;
+            } else {
+                next_round(task, feedback(&verdict), false);
+            }
+        })
+        .await?;
+    let word = if approved { "approved" } else { "asks for changes" };
+    let message = format!("the reviewer {word}: {}", verdict.summary);
+    let event = NewEvent {
+        task: Some(task_id.clone()),
+        role: Some("reviewer".into()),
+        ..NewEvent::new("review.concluded", message)
+    };
+    context.store.append_event(run_id, event).await?;
+    Ok(json!({ "next": if task.status == TaskStatus::Running { "develop" } else { "end" } }))
+}
+
+fn feedback(verdict: &Verdict) -> Vec<String> {
+    let place = |finding: &run_model::verdict::Finding| match finding.line {
+        Some(line) => format!("{}:{line}", finding.path),
+        None => finding.path.to_string(),
+    };
+    let findings = verdict.findings.iter().map(|finding| {
+        format!("the reviewer, {} ({}): {}", place(finding), finding.severity.as_str(), finding.message)
+    });
+    std::iter::once(format!("the reviewer asks for changes: {}", verdict.summary)).chain(findings).collect()
+}
+
+/// Keeps why a task failed; its siblings go on.
+pub(crate) async fn failed(
+    context: &Context,
+    run_id: RunId,
+    task_id: TaskId,
+    error: Failure,
+) -> Result<Value, FunctionError> {
+    let reason = error.reason();
+    context
+        .store
+        .update_task(&run_id, &task_id, |task| {
+            task.status = TaskStatus::Failed;
+            task.feedback = vec![reason.clone()];
+        })
+        .await?;
+    let event = NewEvent { task: Some(task_id), ..NewEvent::new("task.failed", reason) };
+    context.store.append_event(&run_id, event).await?;
+    Ok(json!({}))
+}
