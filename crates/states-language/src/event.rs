@@ -185,6 +185,8 @@ pub enum Ignored {
     NotStarted,
     /// The task is over: it timed out, was answered before, or belongs to a cancelled branch.
     TaskClosed,
+    /// The task was submitted before, and goes on waiting.
+    AlreadySubmitted,
     /// No task waits for the token (any more); AWS says `TaskTimedOut` where the token was once given out.
     TokenClosed,
     /// The timer was cancelled or has fired.

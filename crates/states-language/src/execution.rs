@@ -109,6 +109,8 @@ pub(crate) struct Branch {
     /// Attempts used, by position in the current state's `Retry`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) attempts: Vec<u32>,
+    /// The history event of the entry to the current state.
+    pub(crate) entered_event: u64,
     pub(crate) last_event: u64,
     pub(crate) activity: Activity,
 }
@@ -126,7 +128,10 @@ pub(crate) struct Parent {
     pub(crate) branch: BranchId,
     /// The place of its output among the results.
     pub(crate) index: usize,
-    /// The item of a Map iteration.
+    /// Whether it is an iteration of a Map rather than a branch of a Parallel.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) iteration: bool,
+    /// The item of a Map iteration, where the machine reads it.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::present")]
     pub(crate) item: Option<Value>,
 }

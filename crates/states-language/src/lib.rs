@@ -1,23 +1,23 @@
 #![doc = include_str!("../README.md")]
 
 mod child;
+mod context;
 mod definition;
 mod error;
 mod event;
 mod execution;
 mod history;
+mod limits;
 mod present;
+mod query;
+mod retry;
+mod step;
+mod time;
 
 pub use child::ChildExecution;
 pub use definition::{Machine, Problem};
 pub use event::{Action, Env, Event, Ignored, Outcome, Step, TaskId, TimerId};
 pub use execution::{Execution, Identity, Status};
 pub use history::{HistoryEvent, HistoryEventType, MAX_HISTORY_EVENTS};
-
-/// Takes one event and goes on until nothing can move without another.
-///
-/// A pure function of its arguments: the same machine, execution, event and answers of `env` give the same result. The
-/// driver makes `execution` and the history durable, then performs the actions.
-pub fn step(machine: &Machine, execution: &mut Execution, event: Event, env: &mut dyn Env) -> Step {
-    unimplemented!("{machine:?} {execution:?} {event:?} {}", env.now_ms())
-}
+pub use limits::MAX_PAYLOAD_BYTES;
+pub use step::step;
