@@ -1,0 +1,76 @@
+//! Why a model could not be connected to.
+
+use std::path::PathBuf;
+
+use agent::ports::PortError;
+use run_model::{ErrorName, FunctionError};
+
+/// Why a cassette or a script cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CassetteError {
+    /// The file cannot be opened, read or written.
+    #[error("{path}: the cassette cannot be used", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line is not what it should be.
+    #[error("{path}, line {line}: {problem}", path = .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+/// Why a model could not be connected to. Nothing has been asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The provider needs a key that nobody has set.
+    #[error("there is no key for the model provider: set {name} in {place}")]
+    NoKey {
+        /// The name the key is looked for under.
+        name: &'static str,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// The place that keys come from failed.
+    #[error("the key of the model provider could not be fetched")]
+    KeySource(#[source] PortError),
+    /// The key holds characters that no header can carry.
+    #[error("{0} holds characters that cannot be sent: copy the key again, without quotes or line breaks")]
+    UnsendableKey(&'static str),
+    /// Only a live provider can be recorded.
+    #[error("provider.upstream = {0}: only a live provider can be recorded: anthropic")]
+    NotLive(&'static str),
+    /// The cassette or script cannot be used.
+    #[error(transparent)]
+    Cassette(#[from] CassetteError),
+    /// The HTTP client could not be built (no certificates, mostly).
+    #[error("the HTTP client could not be built: {0}")]
+    Client(String),
+}
+
+impl From<ConnectError> for FunctionError {
+    fn from(error: ConnectError) -> Self {
+        let name = match &error {
+            ConnectError::NoKey { .. } | ConnectError::UnsendableKey(_) => ErrorName::ModelRefused,
+            ConnectError::KeySource(_) => ErrorName::StoreUnavailable,
+            ConnectError::NotLive(_) | ConnectError::Cassette(_) => ErrorName::InvalidInput,
+            ConnectError::Client(_) => ErrorName::Internal,
+        };
+        Self::new(name, with_sources(&error))
+    }
+}
+
+/// An error and what caused it, on one line.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
