@@ -1,0 +1,99 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+
+use embedded_cloud::{Attachment, Cloud, FunctionRegistry, OpenError, is_driver_gone};
+
+use crate::world::{TABLE, World, driver, note_of, put, table, text};
+
+#[tokio::test]
+async fn a_second_opener_is_a_client_of_the_first() {
+    let world = World::new();
+    let cloud = world.started(FunctionRegistry::new()).await;
+    let client = world.client().await;
+    let remote = table(&client.sdk_config()).await;
+    put(&remote, "RUN#1", "from the client").await;
+    let local = aws_sdk_dynamodb::Client::new(&cloud.sdk_config());
+    assert_eq!(note_of(&local, "RUN#1").await.as_deref(), Some("from the client"));
+
+    // S3 puts the bucket into the host name, which has to survive the socket too.
+    let objects = aws_sdk_s3::Client::new(&client.sdk_config());
+    objects.create_bucket().bucket("gatewright").send().await.unwrap();
+    let body = aws_sdk_s3::primitives::ByteStream::from_static(b"bytes");
+    objects.put_object().bucket("gatewright").key("a/b").body(body).send().await.unwrap();
+    let head = objects.head_object().bucket("gatewright").key("a/b").send().await.unwrap();
+    assert_eq!(head.content_length(), Some(5));
+
+    for (name, expected) in [("", 0o700), ("cloud.sock", 0o600), ("lock", 0o600)] {
+        let mode = fs::metadata(world.state_dir().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, expected, "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_waits_for_a_driver_that_has_not_started_yet() {
+    let world = World::new();
+    let mut cloud = world.opened().await;
+    let remote = aws_sdk_dynamodb::Client::new(&world.client().await.sdk_config());
+    let tables = tokio::spawn(async move { remote.list_tables().send().await });
+    cloud.start(FunctionRegistry::new()).await.unwrap();
+    assert!(tables.await.unwrap().unwrap().table_names().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_takes_over_when_the_driver_goes() {
+    let world = World::new();
+    let cloud = world.started(FunctionRegistry::new()).await;
+    let client = world.client().await;
+    let remote = table(&client.sdk_config()).await;
+    put(&remote, "RUN#1", "kept").await;
+    assert!(matches!(client.try_promote().await.unwrap(), Attachment::Client(_)));
+
+    let local = aws_sdk_dynamodb::Client::new(&cloud.sdk_config());
+    let ((), ()) = tokio::join!(client.driver_gone(), cloud.shutdown());
+    for orphan in [&remote, &local] {
+        let error = orphan.list_tables().send().await.unwrap_err();
+        assert!(is_driver_gone(&error), "{error:?}");
+    }
+
+    let mut cloud = driver(client.try_promote().await.unwrap());
+    cloud.start(FunctionRegistry::new()).await.unwrap();
+    assert_eq!(note_of(&remote, "RUN#1").await.as_deref(), Some("kept"), "old clients find the new driver");
+    let other = aws_sdk_dynamodb::Client::new(&cloud.sdk_config());
+    let missing = other.get_item().table_name("nowhere").key("pk", text("a")).send().await.unwrap_err();
+    assert!(!is_driver_gone(&missing));
+    assert!(matches!(cloud.start(FunctionRegistry::new()).await, Err(OpenError::StartedTwice)));
+}
+
+#[tokio::test]
+async fn a_socket_left_by_a_dead_driver_is_replaced() {
+    let world = World::new();
+    world.opened().await.shutdown().await;
+    drop(UnixListener::bind(world.state_dir().join("cloud.sock")).unwrap());
+    let _cloud = world.started(FunctionRegistry::new()).await;
+    let remote = table(&world.client().await.sdk_config()).await;
+    put(&remote, "RUN#1", "answered").await;
+}
+
+#[tokio::test]
+async fn a_folder_that_lets_others_in_is_refused_and_left_alone() {
+    let world = World::new();
+    fs::create_dir(world.state_dir()).unwrap();
+    fs::set_permissions(world.state_dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    let refused = Cloud::open(world.options()).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Exposed { mode: 0o755, .. }), "{refused:?}");
+    assert_eq!(fs::read_dir(world.state_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_deep_folder_is_reached_all_the_same() {
+    let world = World::new();
+    let mut options = world.options();
+    options.state_dir = options.state_dir.join("deep".repeat(30));
+    let mut cloud = driver(Cloud::open(options.clone()).await.unwrap());
+    cloud.start(FunctionRegistry::new()).await.unwrap();
+    let Attachment::Client(client) = Cloud::open(options).await.unwrap() else { panic!("a second driver") };
+    let remote = table(&client.sdk_config()).await;
+    put(&remote, "RUN#1", "answered").await;
+    assert_eq!(remote.describe_table().table_name(TABLE).send().await.unwrap().table.unwrap().item_count, Some(1));
+}
