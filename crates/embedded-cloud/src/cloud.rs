@@ -18,12 +18,12 @@ use tokio::task::JoinSet;
 use crate::connector::{InProcess, OverSocket, sdk_config};
 use crate::durable::{DurableWriter, create_folder};
 use crate::dynamodb::DynamoDb;
-use crate::error::AwsError;
 use crate::http::Services;
 use crate::objects::Objects;
 use crate::registry::FunctionRegistry;
 use crate::secrets::{SecretSources, Secrets};
 use crate::socket;
+use crate::step_functions::{self, CommitHook, EngineError, StepFunctions};
 use crate::streams::{Progress, Pump, PumpContext, StreamRule};
 
 /// What an embedded cloud is made of.
@@ -41,6 +41,8 @@ pub struct CloudOptions {
     pub stream_rules: Vec<StreamRule>,
     /// Secrets of the environment by name: laid over stored ones (field by field where both are objects), never stored.
     pub environment_secrets: BTreeMap<String, Value>,
+    /// Looks on at every commit of the engine, so that a test can stop at one as a crash would. Otherwise `None`.
+    pub commit_hook: Option<CommitHook>,
 }
 
 /// How this process is attached to the state folder.
@@ -82,7 +84,7 @@ pub enum OpenError {
     },
     /// The state machines or their executions cannot be used.
     #[error("could not use the state machines")]
-    Machines(#[source] AwsError),
+    Machines(#[from] EngineError),
     /// [`Cloud::start`] was called twice.
     #[error("the embedded cloud was started before")]
     StartedTwice,
@@ -137,6 +139,11 @@ impl Cloud {
         sdk_config(InProcess::new(Arc::clone(&self.services), &self.options.state_dir))
     }
 
+    /// The engine, for who watches executions or counts its commits.
+    pub fn step_functions(&self) -> &StepFunctions {
+        &self.services.step_functions
+    }
+
     /// Begins to drive: executions go on where they were, streams flow, other processes are answered.
     ///
     /// Called after [`Cloud::open`], because functions are built from its [`Cloud::sdk_config`]. Needs a Tokio runtime.
@@ -150,6 +157,7 @@ impl Cloud {
             return Err(OpenError::StartedTwice);
         }
         let pumps = self.open_pumps(&registry)?;
+        self.services.step_functions.start(registry)?;
         for pump in pumps {
             self.tasks.spawn(pump.run());
         }
@@ -163,6 +171,7 @@ impl Cloud {
     ///
     /// Functions that are running are given up; their work goes on with the next driver.
     pub async fn shutdown(mut self) {
+        self.services.step_functions.close().await;
         self.tasks.shutdown().await;
         self.services.close().await;
         let socket = self.options.state_dir.join(socket::SOCKET);
@@ -234,7 +243,17 @@ async fn open_services(options: &CloudOptions, writer: &Arc<DurableWriter>) -> R
     let secrets = Secrets::open(secrets_path.clone(), Arc::clone(writer), sources).map_err(unusable(&secrets_path))?;
     let objects = Objects::open(at("objects"), Arc::clone(writer), Arc::clone(&options.clock))
         .map_err(unusable(&at("objects")))?;
-    Ok(Services::new(dynamodb, secrets, objects, Arc::clone(&options.clock)))
+    let step_functions = StepFunctions::open(step_functions::Options {
+        machines: options.machines.clone(),
+        commit_hook: options.commit_hook.clone(),
+        ..step_functions::Options::new(
+            at("executions.sqlite"),
+            Arc::clone(&options.clock),
+            Arc::clone(&options.randomness),
+        )
+    })
+    .await?;
+    Ok(Services::new(dynamodb, secrets, objects, step_functions, Arc::clone(&options.clock)))
 }
 
 /// Creates the folder, or refuses one that other users can enter. Permissions are never changed: it may be `/tmp`.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dynoxide::DynoxideError;
-use dynoxide::actions::describe_stream::DescribeStreamRequest;
 use dynoxide::actions::get_records::{GetRecordsRequest, GetRecordsResponse, Record};
 use dynoxide::actions::get_shard_iterator::GetShardIteratorRequest;
 use dynoxide::actions::list_streams::ListStreamsRequest;
@@ -129,15 +128,11 @@ impl DynamoDb {
         Ok(streams.into_iter().next().map(|stream| in_region(stream.stream_arn)))
     }
 
-    /// The records after a position, oldest first, at most 1,000.
-    pub(crate) fn records_after(&self, position: &StreamPosition) -> Result<Vec<Record>, DynoxideError> {
-        let stream_arn = &position.stream_arn;
-        let describe = DescribeStreamRequest { stream_arn: stream_arn.clone(), ..Default::default() };
-        let shards = self.database.describe_stream(describe)?.stream_description.shards;
-        let Some(shard) = shards.into_iter().next() else { return Ok(Vec::new()) };
+    /// The records of the table's stream after a position, oldest first, at most 1,000.
+    pub(crate) fn records_after(&self, table: &str, position: &StreamPosition) -> Result<Vec<Record>, DynoxideError> {
         let request = GetShardIteratorRequest {
-            stream_arn: stream_arn.clone(),
-            shard_id: shard.shard_id,
+            stream_arn: position.stream_arn.clone(),
+            shard_id: dynoxide::streams::shard_id(table),
             shard_iterator_type: match position.sequence_number {
                 Some(_) => "AFTER_SEQUENCE_NUMBER".into(),
                 None => "TRIM_HORIZON".into(),

@@ -15,6 +15,7 @@ use crate::lambda;
 use crate::objects::Objects;
 use crate::registry::{FunctionRegistry, InvocationContext};
 use crate::secrets::Secrets;
+use crate::step_functions::StepFunctions;
 
 /// Longest request body, in bytes: what is answered is held in memory.
 pub(crate) const LONGEST_BODY: usize = 512 * 1024 * 1024;
@@ -28,6 +29,7 @@ pub(crate) struct Services {
     pub(crate) dynamodb: DynamoDb,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) objects: Arc<Objects>,
+    pub(crate) step_functions: StepFunctions,
     pub(crate) clock: Arc<dyn Clock>,
     /// Set once, when the cloud starts.
     functions: OnceLock<FunctionRegistry>,
@@ -41,6 +43,7 @@ pub(crate) struct Services {
 enum Route {
     DynamoDb(String),
     Streams(String),
+    StepFunctions(String),
     Secrets(String),
     Lambda,
     Objects,
@@ -48,11 +51,18 @@ enum Route {
 }
 
 impl Services {
-    pub(crate) fn new(dynamodb: DynamoDb, secrets: Secrets, objects: Objects, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        dynamodb: DynamoDb,
+        secrets: Secrets,
+        objects: Objects,
+        step_functions: StepFunctions,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Services {
             dynamodb,
             secrets: Arc::new(secrets),
             objects: Arc::new(objects),
+            step_functions,
             clock,
             functions: OnceLock::new(),
             closed: Arc::default(),
@@ -90,12 +100,27 @@ impl Services {
                 let objects = Arc::clone(&self.objects);
                 self.on_disk(move || Ok(objects.handle(&request))).await?
             }
+            Route::StepFunctions(operation) => self.step_functions(&operation, request.body()).await?,
             Route::Lambda => self.invoke(&request).await?,
             Route::Unknown { service, operation } => Err(AwsError::unknown_operation(&service, &operation)),
         };
         let mut response = answered.unwrap_or_else(|error| error_response(&error));
         response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), self.request_id().into());
         Ok(response)
+    }
+
+    async fn step_functions(&self, operation: &str, body: &[u8]) -> Result<Result<Response<Bytes>, AwsError>, Closed> {
+        if *self.closed.read().await {
+            return Err(Closed);
+        }
+        let body = match serde_json::from_slice(body) {
+            Ok(body) => body,
+            Err(error) => {
+                let message = format!("the request body is not JSON: {error}");
+                return Ok(Err(AwsError::client("SerializationException", message)));
+            }
+        };
+        Ok(self.step_functions.handle(operation, body).await.map(|answer| json_response(200, &answer)))
     }
 
     async fn invoke(&self, request: &Request<Bytes>) -> Result<Result<Response<Bytes>, AwsError>, Closed> {
@@ -143,6 +168,7 @@ impl Route {
             return match service {
                 "DynamoDB_20120810" => Route::DynamoDb(operation),
                 "DynamoDBStreams_20120810" => Route::Streams(operation),
+                "AWSStepFunctions" => Route::StepFunctions(operation),
                 "secretsmanager" => Route::Secrets(operation),
                 _ => Route::Unknown { service: service.to_owned(), operation },
             };

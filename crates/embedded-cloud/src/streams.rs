@@ -23,7 +23,7 @@ const FIRST_BACKOFF_MS: i64 = 1_000;
 /// Milliseconds between retries, at most.
 const LONGEST_BACKOFF_MS: i64 = 60_000;
 /// Records passed before they are trimmed from the table's file.
-const TRIM_AFTER: usize = 256;
+const TRIM_AFTER: usize = 64;
 
 /// Which changes of a table go to which function, as an event source mapping with a filter says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl Pump {
             let position = position
                 .filter(|position| position.stream_arn == stream_arn)
                 .unwrap_or(StreamPosition { stream_arn, sequence_number: None });
-            let page = dynamodb.records_after(&position)?;
+            let page = dynamodb.records_after(&table, &position)?;
             Ok::<_, DynoxideError>((Some(position), page))
         });
         Ok(read.await??)
@@ -223,8 +223,6 @@ impl Pump {
     async fn trim(&mut self, end: &str) -> Result<(), PumpError> {
         let passed_by_all = self.context.progress.note(&self.rule, end);
         let Some(sequence_number) = passed_by_all.filter(|_| self.passed >= TRIM_AFTER) else { return Ok(()) };
-        // The position must not lie before what is gone, or a restart would take the gap for the beginning.
-        self.save_position().await?;
         let (dynamodb, table) = (self.context.dynamodb.clone(), self.rule.table.clone());
         tokio::task::spawn_blocking(move || dynamodb.trim_stream(&table, &sequence_number)).await??;
         self.passed = 0;

@@ -18,6 +18,7 @@ pub(crate) const TABLE: &str = "gatewright";
 pub(crate) struct World {
     folder: TempDir,
     pub(crate) clock: VirtualClock,
+    pub(crate) machines: Vec<(String, String)>,
     pub(crate) rules: Vec<StreamRule>,
     pub(crate) environment: BTreeMap<String, Value>,
 }
@@ -27,6 +28,7 @@ impl World {
         World {
             folder: tempfile::tempdir().unwrap(),
             clock: VirtualClock::at(1_780_000_000_000),
+            machines: Vec::new(),
             rules: Vec::new(),
             environment: BTreeMap::new(),
         }
@@ -41,9 +43,10 @@ impl World {
             state_dir: self.state_dir(),
             clock: Arc::new(self.clock.clone()),
             randomness: Arc::new(SeededRandomness::new(7)),
-            machines: Vec::new(),
+            machines: self.machines.clone(),
             stream_rules: self.rules.clone(),
             environment_secrets: self.environment.clone(),
+            commit_hook: None,
         }
     }
 
