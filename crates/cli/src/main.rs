@@ -1,1 +1,78 @@
-fn main() {}
+//! The `gatewright` command.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the terminal")]
+
+mod archive;
+mod arguments;
+mod demo;
+mod doctor;
+mod follow;
+mod gates;
+mod init;
+mod local;
+mod machines;
+mod problem;
+mod progress;
+mod registry;
+mod render;
+mod run;
+mod runs;
+mod settings;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use clap::error::ErrorKind;
+use problem::Problem;
+
+fn main() -> ExitCode {
+    // The sandbox starts this program again to set up a confined child.
+    sandbox::run_if_child();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Nothing is left to do if even this cannot be printed.
+            drop(error.print());
+            return if asked { ExitCode::SUCCESS } else { ExitCode::from(problem::USAGE) };
+        }
+    };
+    start_log();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::missing(format!("the runtime cannot be started: {error}")))
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(dispatch(arguments));
+            // A question that still waits for an answer must not keep the process.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(problem) => {
+            eprintln!("gatewright: {problem}");
+            ExitCode::from(problem.exit)
+        }
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
+    let state = settings::state_folder(arguments.state)?;
+    match arguments.command {
+        Command::Demo(options) => demo::run(&state, options).await,
+        Command::Init { repo, force } => init::run(&repo, force),
+        Command::Run(options) => run::run(&state, options).await,
+        Command::Runs { command } => runs::run(&state, command).await,
+        Command::Gates { command } => gates::run(&state, command).await,
+        Command::Doctor => doctor::run(&state).await,
+    }
+}
+
+/// Warnings go to standard error; `GATEWRIGHT_LOG` asks for more.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GATEWRIGHT_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}

@@ -1,1 +1,104 @@
 #![doc = include_str!("../README.md")]
+
+use std::sync::Arc;
+
+use aws_types::SdkConfig;
+use config::RunConfig;
+use run_model::change_set::ChangeSet;
+use run_model::gate::{Binding, Gate, GateKind, GateState};
+use run_model::plan::Plan;
+use run_model::run::{RunRecord, RunStatus, Stage};
+use run_model::{Clock, ErrorName, FunctionError, GateId, Randomness, RunId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{Names, NewEvent, Store};
+
+/// What the function needs, built once per cold start.
+pub struct Context {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl Context {
+    /// Connects lazily to the store behind `sdk`.
+    pub fn new(sdk: &SdkConfig, names: Names, clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
+        Self { store: Store::new(sdk, names, clock.clone(), randomness), clock }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    token: String,
+    run_id: RunId,
+    kind: GateKind,
+}
+
+/// Opens the gate and keeps the task token; the answer comes by callback: `{"decision": ..., "gate_id": ...}`.
+///
+/// A repeated call for the same contract finds the gate that is open and gives it the new token.
+///
+/// # Errors
+/// `InvalidInput`, `NotFound`, `StoreUnavailable`; `Internal` if the run has nothing to decide on yet.
+pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
+    let input: Input = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
+    let run = context.store.run(&input.run_id).await?;
+    let config: RunConfig = context.store.get_json(&run.config).await?;
+    let gate = contract(context, &run, &config, input.kind).await?;
+    let gate = context.store.open_gate(gate, &input.token).await?;
+    let stage = if input.kind == GateKind::Plan { Stage::PlanGate } else { Stage::Gate };
+    context.store.enter_stage(&input.run_id, stage).await?;
+    let gate_id = gate.gate_id.clone();
+    context
+        .store
+        .update_run(&input.run_id, |run| {
+            run.status = RunStatus::ApprovalPending;
+            run.gate = Some(gate_id.clone());
+        })
+        .await?;
+    let message = format!("{} risk: waiting for a decision on {}", gate.risk.level.as_str(), gate.gate_id);
+    context.store.append_event(&input.run_id, NewEvent::new("gate.opened", message)).await?;
+    Ok(json!({ "gate_id": gate.gate_id }))
+}
+
+/// The contract as it stands now: what is bound, how risky it is, until when it counts.
+async fn contract(
+    context: &Context,
+    run: &RunRecord,
+    config: &RunConfig,
+    kind: GateKind,
+) -> Result<Gate, FunctionError> {
+    let missing = |what: &str| FunctionError::new(ErrorName::Internal, format!("{} has no {what} to decide on", run.run_id));
+    let base_commit = run.snapshot.as_ref().ok_or_else(|| missing("snapshot"))?.commit.clone();
+    let (content, risk, summary) = match kind {
+        GateKind::Plan => {
+            let plan = run.plan.as_ref().ok_or_else(|| missing("plan"))?;
+            let summary = context.store.get_json::<Plan>(plan).await?.summary;
+            (plan.sha256.clone(), run.plan_risk.clone(), summary)
+        }
+        GateKind::Change => {
+            let change = run.change_set.as_ref().ok_or_else(|| missing("change set"))?;
+            let set: ChangeSet = context.store.get_json(change).await?;
+            let plan = run.plan.as_ref().ok_or_else(|| missing("plan"))?;
+            (set.hash(), run.risk.clone(), context.store.get_json::<Plan>(plan).await?.summary)
+        }
+    };
+    let risk = risk.ok_or_else(|| missing("risk"))?;
+    let target = format!("gatewright/{}", run.run_id);
+    let binding = Binding { kind, base_commit, content_sha256: content, target };
+    // Low risk opens no gate by itself; whoever opens one all the same gives it the shortest wait.
+    let wait = config.limits.gate_wait_seconds(risk.level).unwrap_or(30 * 60);
+    let opened_ms = context.clock.now_ms();
+    let name = format!("{}-{}-{}", run.run_id, run.executions, binding.hash().short());
+    let gate_id = GateId::new(name).map_err(|problem| FunctionError::new(ErrorName::Internal, problem.to_string()))?;
+    Ok(Gate {
+        gate_id,
+        run_id: run.run_id.clone(),
+        binding,
+        risk,
+        summary,
+        opened_ms,
+        deadline_ms: opened_ms + i64::from(wait) * 1000,
+        state: GateState::Pending,
+    })
+}

@@ -1,1 +1,118 @@
 #![doc = include_str!("../README.md")]
+
+mod admission;
+mod change;
+mod ending;
+mod gates;
+mod planning;
+mod rounds;
+
+use std::sync::Arc;
+
+use aws_types::SdkConfig;
+use config::RunConfig;
+use run_model::evidence::{Evidence, Purpose};
+use run_model::gate::GateKind;
+use run_model::run::{ArtefactRef, RunRecord};
+use run_model::{Clock, ErrorName, FunctionError, Randomness, RunId, TaskId};
+use serde::Deserialize;
+use serde_json::Value;
+use store::{Names, NewEvent, Store};
+
+/// What the function needs, built once per cold start.
+pub struct Context {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl Context {
+    /// Connects lazily to the store behind `sdk`.
+    pub fn new(sdk: &SdkConfig, names: Names, clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
+        Self { store: Store::new(sdk, names, clock.clone(), randomness), clock }
+    }
+
+    async fn config(&self, run: &RunRecord) -> Result<RunConfig, FunctionError> {
+        Ok(self.store.get_json(&run.config).await?)
+    }
+
+    /// The run's newest evidence of this purpose.
+    async fn evidence(&self, run: &RunRecord, purpose: Purpose) -> Result<Evidence, FunctionError> {
+        let found = run.evidence.iter().rev().find(|(recorded, _)| *recorded == purpose).map(|(_, evidence)| evidence);
+        let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no {purpose:?} evidence", run.run_id));
+        Ok(self.store.get_json(found.ok_or_else(missing)?).await?)
+    }
+
+    async fn tell(&self, run: &RunId, kind: &str, message: String) -> Result<(), FunctionError> {
+        self.store.append_event(run, NewEvent::new(kind, message)).await?;
+        Ok(())
+    }
+}
+
+/// The execution that calls.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Execution {
+    name: String,
+    arn: String,
+}
+
+/// What Step Functions says of a failure.
+#[derive(Clone, Debug, Deserialize)]
+struct Failure {
+    #[serde(rename = "Error", default)]
+    error: String,
+    #[serde(rename = "Cause", default)]
+    cause: String,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+enum Request {
+    Admit { execution: Execution, input: Box<admission::Application> },
+    Resume { execution: Execution, run_id: RunId, from: String },
+    Baseline { run_id: RunId, evidence: ArtefactRef, acceptance: Option<ArtefactRef> },
+    AcceptPlan { run_id: RunId, output: ArtefactRef },
+    AcceptDesign { run_id: RunId, output: ArtefactRef },
+    NextWave { run_id: RunId },
+    BeginTask { run_id: RunId, task_id: TaskId },
+    JudgeTask(Box<rounds::Measured>),
+    ConcludeReview { run_id: RunId, task_id: TaskId, iteration: u32, output: ArtefactRef },
+    TaskFailed { run_id: RunId, task_id: TaskId, error: Failure },
+    Merge { run_id: RunId },
+    Assess { run_id: RunId, evidence: ArtefactRef, acceptance: Option<ArtefactRef> },
+    GateNeeded { run_id: RunId, kind: GateKind },
+    GateClosed { run_id: RunId, kind: GateKind },
+    Finish { run_id: RunId, error: Option<Failure> },
+}
+
+/// Takes one action; see the table in the crate's front page and `state-machines/README.md` for inputs and outputs.
+///
+/// # Errors
+/// `InvalidInput` names the field, the value and the cure; `PolicyRefused` the rule; `MergeConflict` the path; `NotFound`,
+/// `Conflict`, `StoreUnavailable` as the store has them.
+pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
+    let request = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
+    match request {
+        Request::Admit { execution, input } => admission::admit(context, execution, *input).await,
+        Request::Resume { execution, run_id, from } => admission::resume(context, execution, run_id, &from).await,
+        Request::Baseline { run_id, evidence, acceptance } => {
+            planning::baseline(context, run_id, evidence, acceptance).await
+        }
+        Request::AcceptPlan { run_id, output } => planning::accept_plan(context, run_id, output).await,
+        Request::AcceptDesign { run_id, output } => planning::accept_design(context, run_id, output).await,
+        Request::NextWave { run_id } => planning::next_wave(context, run_id).await,
+        Request::BeginTask { run_id, task_id } => rounds::begin(context, run_id, task_id).await,
+        Request::JudgeTask(measured) => rounds::judge(context, *measured).await,
+        Request::ConcludeReview { run_id, task_id, iteration, output } => {
+            rounds::conclude(context, &run_id, &task_id, iteration, output).await
+        }
+        Request::TaskFailed { run_id, task_id, error } => rounds::failed(context, run_id, task_id, error).await,
+        Request::Merge { run_id } => change::merge(context, run_id).await,
+        Request::Assess { run_id, evidence, acceptance } => {
+            change::assess(context, run_id, evidence, acceptance).await
+        }
+        Request::GateNeeded { run_id, kind } => gates::needed(context, run_id, kind).await,
+        Request::GateClosed { run_id, kind } => gates::closed(context, run_id, kind).await,
+        Request::Finish { run_id, error } => ending::finish(context, run_id, error).await,
+    }
+}

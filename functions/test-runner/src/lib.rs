@@ -1,1 +1,91 @@
 #![doc = include_str!("../README.md")]
+
+use std::sync::Arc;
+
+use aws_types::SdkConfig;
+use run_model::evidence::{CheckJob, Purpose};
+use run_model::run::{ArtefactRef, Stage};
+use run_model::{Clock, ErrorName, FunctionError, JobId, Randomness, RunId, Sha256, TaskId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{Names, NewEvent, Store};
+
+/// What the function needs, built once per cold start.
+pub struct Context {
+    store: Store,
+}
+
+impl Context {
+    /// Connects lazily to the store behind `sdk`.
+    pub fn new(sdk: &SdkConfig, names: Names, clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
+        Self { store: Store::new(sdk, names, clock, randomness) }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    token: String,
+    run_id: RunId,
+    purpose: Purpose,
+    #[serde(default)]
+    task_id: Option<TaskId>,
+    #[serde(default)]
+    iteration: Option<u32>,
+    #[serde(default)]
+    overlay: Option<ArtefactRef>,
+    held_out: bool,
+}
+
+/// Writes the job; the answer comes by callback: `{"evidence": ArtefactRef}`.
+///
+/// # Errors
+/// `InvalidInput`, `NotFound`, `StoreUnavailable`; `Internal` if the run has no snapshot yet.
+pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
+    let input: Input = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
+    let run = context.store.run(&input.run_id).await?;
+    if let Some(stage) = stage(input.purpose) {
+        context.store.enter_stage(&input.run_id, stage).await?;
+    }
+    let internal = |message: String| FunctionError::new(ErrorName::Internal, message);
+    let snapshot = run.snapshot.ok_or_else(|| internal(format!("{} has no snapshot to check", input.run_id)))?;
+    let held_out = input.held_out.then_some(run.acceptance).flatten();
+    // One job per token: a retried state brings a new token and waits for a job of its own.
+    let job_id = JobId::new(format!("{}-{}", input.run_id, Sha256::of(input.token.as_bytes()).short()));
+    let job = CheckJob {
+        job_id: job_id.map_err(|problem| internal(problem.to_string()))?,
+        run_id: input.run_id.clone(),
+        purpose: input.purpose,
+        snapshot,
+        overlay_key: input.overlay.map(|overlay| overlay.key),
+        held_out_key: held_out.map(|archive| archive.key),
+        config_key: run.config.key,
+    };
+    let job_id = job.job_id.clone();
+    context.store.put_job(job, &input.token).await?;
+    let mut event = NewEvent::new("checks.queued", message(input.purpose, input.iteration));
+    event.task = input.task_id;
+    context.store.append_event(&input.run_id, event).await?;
+    Ok(json!({ "job_id": job_id }))
+}
+
+fn stage(purpose: Purpose) -> Option<Stage> {
+    match purpose {
+        Purpose::Baseline | Purpose::AcceptanceBase => Some(Stage::Baseline),
+        Purpose::Final | Purpose::AcceptanceFinal => Some(Stage::Verify),
+        Purpose::Session | Purpose::Task | Purpose::RegressionProof => None,
+    }
+}
+
+fn message(purpose: Purpose, iteration: Option<u32>) -> String {
+    let what = match purpose {
+        Purpose::Baseline => "the checks run on the base",
+        Purpose::Session => "the checks run for an agent",
+        Purpose::Task => "the checks run on the task's change",
+        Purpose::RegressionProof => "the new tests run on the base, where they should fail",
+        Purpose::Final => "the checks run on the whole change",
+        Purpose::AcceptanceBase => "the held-out tests run on the base, where they should fail",
+        Purpose::AcceptanceFinal => "the held-out tests run on the whole change",
+    };
+    iteration.map_or_else(|| what.to_owned(), |iteration| format!("{what} (round {iteration})"))
+}

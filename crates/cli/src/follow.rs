@@ -1,0 +1,264 @@
+//! Follows a run: shows what happens, asks at gates, and ends with the run.
+
+use std::io::{BufRead, IsTerminal};
+use std::time::Duration;
+
+use aws_sdk_sfn::error::ProvideErrorMetadata;
+use aws_sdk_sfn::types::ExecutionStatus;
+use run_model::gate::{Approver, Gate, GateDecision, GateState};
+use run_model::run::{RunRecord, RunStatus};
+use run_model::{GateId, RunId};
+use store::StoreError;
+use tokio::sync::oneshot;
+
+use crate::arguments::Waiting;
+use crate::local::Local;
+use crate::machines::execution_arn;
+use crate::problem::{self, Problem};
+use crate::progress::Progress;
+use crate::render::{self, Facts};
+use crate::settings;
+
+/// How often the run's log is looked at.
+const TICK: Duration = Duration::from_millis(60);
+/// Every so many ticks the execution itself is looked at, in case it ended without a word in the run's record.
+const LOOK_AT_EXECUTION: u32 = 10;
+
+/// A question that waits for the person at this terminal.
+struct Asked {
+    gate: GateId,
+    answer: oneshot::Receiver<Option<GateDecision>>,
+}
+
+struct Following<'a> {
+    run_id: &'a RunId,
+    execution: String,
+    waiting: &'a Waiting,
+    progress: Progress,
+    seen_events: u64,
+    ticks: u32,
+    told_gate: Option<GateId>,
+    asked: Option<Asked>,
+}
+
+/// Follows `run_id`, whose newest execution bears the name `execution`, to its end, or to its next gate if nobody is to wait
+/// there. Returns the exit code.
+pub(crate) async fn follow(
+    mut local: Local,
+    run_id: &RunId,
+    execution: String,
+    waiting: &Waiting,
+) -> Result<u8, Problem> {
+    let progress = Progress::new();
+    let mut following =
+        Following { run_id, execution, waiting, progress, seen_events: 0, ticks: 0, told_gate: None, asked: None };
+    loop {
+        let again = tokio::select! {
+            ended = following.watch(&local) => {
+                following.progress.done();
+                let code = following.end(&local, ended?).await?;
+                local.close().await;
+                return Ok(code);
+            }
+            () = local.driver_gone() => true,
+            _ = tokio::signal::ctrl_c() => false,
+        };
+        if !again {
+            following.progress.done();
+            local.close().await;
+            let message = format!("interrupted; the run is kept: go on with `gatewright runs resume {run_id}`");
+            return Err(Problem { message, exit: problem::INTERRUPTED });
+        }
+        following.progress.say("the process that drove this run is gone: going on with it here");
+        local = local.reopen().await?;
+    }
+}
+
+impl Following<'_> {
+    /// Until the run has ended, or waits at a gate where nobody is to wait.
+    async fn watch(&mut self, local: &Local) -> Result<RunRecord, Problem> {
+        loop {
+            if let Some(run) = self.look(local).await? {
+                return Ok(run);
+            }
+            tokio::time::sleep(TICK).await;
+            self.ticks += 1;
+        }
+    }
+
+    /// One look; the run's record once there is nothing more to wait for.
+    async fn look(&mut self, local: &Local) -> Result<Option<RunRecord>, Problem> {
+        let run = match local.store.run(self.run_id).await {
+            Ok(run) => run,
+            Err(StoreError::NotFound(_)) => {
+                self.look_at_execution(local).await?;
+                return Ok(None);
+            }
+            Err(error) if embedded_cloud::is_driver_gone(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        for event in local.store.events(self.run_id, self.seen_events).await? {
+            self.seen_events = event.sequence;
+            self.progress.event(&event);
+        }
+        if self.progress_is_due() {
+            self.progress.state(&run, &local.store.usage(self.run_id).await?);
+        }
+        if run.status.is_final() {
+            return Ok(Some(run));
+        }
+        if run.status == RunStatus::ApprovalPending && self.at_gate(local, &run).await? {
+            return Ok(Some(run));
+        }
+        if self.ticks.is_multiple_of(LOOK_AT_EXECUTION) {
+            self.look_at_execution(local).await?;
+        }
+        Ok(None)
+    }
+
+    fn progress_is_due(&self) -> bool {
+        self.ticks.is_multiple_of(4)
+    }
+
+    /// An execution that ended by itself (a refused admission, a stop) says why.
+    async fn look_at_execution(&self, local: &Local) -> Result<(), Problem> {
+        let found = local.step_functions().describe_execution().execution_arn(execution_arn(&self.execution)).send().await;
+        let execution = match found {
+            Ok(execution) => execution,
+            Err(error) if embedded_cloud::is_driver_gone(&error) => return Ok(()),
+            Err(error) if error.code() == Some("ExecutionDoesNotExist") => {
+                return Err(Problem::input(format!("there is no execution {}", self.execution)));
+            }
+            Err(error) => return Err(Problem::defect(problem::causes(&error))),
+        };
+        let unended = matches!(execution.status(), ExecutionStatus::Running | ExecutionStatus::Succeeded);
+        if unended || local.store.run(self.run_id).await.is_ok_and(|run| run.status.is_final()) {
+            return Ok(());
+        }
+        let cause = execution.cause().unwrap_or("without a reason");
+        let cause = serde_json::from_str::<serde_json::Value>(cause)
+            .ok()
+            .and_then(|wrapped| wrapped["errorMessage"].as_str().map(str::to_owned))
+            .unwrap_or_else(|| cause.to_owned());
+        Err(Problem { message: format!("the run was not taken up: {cause}"), exit: problem::INPUT })
+    }
+
+    /// At a gate: decide by flag, ask here, or say who can decide. Whether to stop following.
+    async fn at_gate(&mut self, local: &Local, run: &RunRecord) -> Result<bool, Problem> {
+        let Some(gate_id) = &run.gate else { return Ok(false) };
+        let gate = local.store.gate(gate_id).await?;
+        if gate.state != GateState::Pending {
+            self.asked = None;
+            return Ok(false);
+        }
+        if self.waiting.yes {
+            decide(local, &gate, GateDecision::Approved, "flag, nobody looked").await?;
+            return Ok(false);
+        }
+        if self.told_gate.as_ref() != Some(gate_id) {
+            self.told_gate = Some(gate_id.clone());
+            self.show(local, run, &gate).await?;
+        }
+        if self.waiting.no_wait {
+            return Ok(true);
+        }
+        self.take_answer(local, &gate).await?;
+        Ok(false)
+    }
+
+    async fn show(&mut self, local: &Local, run: &RunRecord, gate: &Gate) -> Result<(), Problem> {
+        let facts = Facts::of(&local.store, run.clone()).await?;
+        self.progress.say(&format!("\n{}", render::gate(gate, &facts)));
+        let until = render::moment(gate.deadline_ms);
+        self.progress.say(&format!("It waits until {until} UTC; silence means no. From any terminal:"));
+        self.progress.say(&format!("  gatewright gates approve {}", gate.gate_id));
+        self.progress.say(&format!("  gatewright gates deny {}", gate.gate_id));
+        if !self.waiting.no_wait && std::io::stdin().is_terminal() {
+            self.progress.done();
+            eprint!("Your decision [approve/deny] ");
+            self.asked = Some(ask(gate.gate_id.clone()));
+        }
+        Ok(())
+    }
+
+    async fn take_answer(&mut self, local: &Local, gate: &Gate) -> Result<(), Problem> {
+        let Some(asked) = self.asked.as_mut().filter(|asked| asked.gate == gate.gate_id) else { return Ok(()) };
+        match asked.answer.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => {}
+            Ok(Some(decision)) => {
+                self.asked = None;
+                match decide(local, gate, decision, "self, local").await {
+                    // Somebody else was faster: the next look shows what they decided.
+                    Err(problem) if problem.exit == problem::INPUT => self.progress.say(&problem.message),
+                    other => other?,
+                }
+            }
+            Ok(None) => {
+                eprint!("Write approve or deny: ");
+                self.asked = Some(ask(gate.gate_id.clone()));
+            }
+            Err(oneshot::error::TryRecvError::Closed) => {
+                self.asked = None;
+                self.progress.say("nobody is at this terminal: the gate waits for `gatewright gates approve`");
+            }
+        }
+        Ok(())
+    }
+
+    /// What is said at the end, and the exit code.
+    async fn end(&self, local: &Local, run: RunRecord) -> Result<u8, Problem> {
+        let code = run.status.exit_code();
+        if self.waiting.json {
+            println!("{}", crate::runs::as_json(&local.store, &run).await?);
+            return Ok(code);
+        }
+        if run.status == RunStatus::ApprovalPending {
+            eprintln!("The run is parked at its gate; nothing is lost when this ends.");
+            return Ok(code);
+        }
+        println!("{}", render::report(&Facts::of(&local.store, run).await?));
+        Ok(code)
+    }
+}
+
+/// Decides on a gate in this person's name.
+pub(crate) async fn decide(local: &Local, gate: &Gate, decision: GateDecision, seen_as: &str) -> Result<(), Problem> {
+    let approver = Approver { name: settings::person(), seen_as: seen_as.into() };
+    local.store.decide(&gate.gate_id, &gate.binding.hash(), decision, approver, None).await?;
+    Ok(())
+}
+
+/// Reads one line from standard input in a thread of its own; the sender goes away at the end of input.
+fn ask(gate: GateId) -> Asked {
+    let (sender, answer) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        if std::io::stdin().lock().read_line(&mut line).is_ok_and(|read| read > 0) {
+            // The follower may have gone on without us.
+            drop(sender.send(understand(&line)));
+        }
+    });
+    Asked { gate, answer }
+}
+
+fn understand(line: &str) -> Option<GateDecision> {
+    match line.trim().to_ascii_lowercase().as_str() {
+        "approve" | "a" | "yes" | "y" => Some(GateDecision::Approved),
+        "deny" | "d" | "no" | "n" => Some(GateDecision::Denied),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_clear_words_decide() {
+        assert_eq!(understand("approve\n"), Some(GateDecision::Approved));
+        assert_eq!(understand(" Deny "), Some(GateDecision::Denied));
+        for unclear in ["", "ok", "maybe", "approve deny"] {
+            assert_eq!(understand(unclear), None, "{unclear}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What people are shown of a gate and of a run: every sentence of it stands here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use run_model::RepoPath;
+use run_model::budget::{Budget, UsageEntry, UsageState};
+use run_model::change_set::ChangeSet;
+use run_model::diff;
+use run_model::evidence::{Evidence, Purpose};
+use run_model::gate::{Gate, GateKind};
+use run_model::judge;
+use run_model::run::{RunRecord, RunStatus, TaskRecord};
+use store::Store;
+
+use crate::problem::Problem;
+
+/// Everything the texts are made of.
+pub(crate) struct Facts {
+    pub(crate) run: RunRecord,
+    pub(crate) tasks: Vec<TaskRecord>,
+    pub(crate) evidence: BTreeMap<Purpose, Evidence>,
+    pub(crate) usage: Vec<UsageEntry>,
+    pub(crate) budget: Budget,
+    pub(crate) files: Vec<diff::FileDiff>,
+    pub(crate) plan: Option<run_model::plan::Plan>,
+}
+
+impl Facts {
+    /// Reads them from the store.
+    pub(crate) async fn of(store: &Store, run: RunRecord) -> Result<Self, Problem> {
+        let mut evidence = BTreeMap::new();
+        for (purpose, artefact) in &run.evidence {
+            evidence.insert(*purpose, store.get_json(artefact).await?);
+        }
+        let files = match (&run.change_set, &run.snapshot) {
+            (Some(change_set), Some(snapshot)) => {
+                let change: ChangeSet = store.get_json(change_set).await?;
+                let paths: BTreeSet<RepoPath> = change.overlay.paths().cloned().collect();
+                let base = store.base_contents(snapshot, &paths).await?;
+                diff::diff(&change.overlay, &|path| base.get(path).cloned())
+            }
+            _ => Vec::new(),
+        };
+        let plan = match &run.plan {
+            Some(plan) => Some(store.get_json(plan).await?),
+            None => None,
+        };
+        Ok(Self {
+            tasks: store.tasks(&run.run_id).await?,
+            usage: store.usage(&run.run_id).await?,
+            budget: store.budget(&run.run_id).await?,
+            run,
+            evidence,
+            files,
+            plan,
+        })
+    }
+}
+
+/// A gate for the person who decides: risk and reasons, the whole diff, the evidence.
+pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
+    let mut text = String::new();
+    let what = match gate.binding.kind {
+        GateKind::Plan => "before the work on this plan begins",
+        GateKind::Change => "before this change lands",
+    };
+    line(&mut text, &format!("Gate {} stands {what}.", gate.gate_id));
+    line(&mut text, &format!("\n  {}", gate.summary));
+    line(&mut text, &format!("\nRisk: {}", gate.risk.level.as_str()));
+    for reason in &gate.risk.reasons {
+        line(&mut text, &format!("  {:<8} {}", reason.level.as_str(), reason.detail));
+    }
+    if gate.binding.kind == GateKind::Plan {
+        text.push_str(&plan(facts));
+    } else {
+        line(&mut text, "\nChange:\n");
+        text.push_str(&diff::unified(&facts.files));
+        text.push_str(&evidence(facts));
+    }
+    line(&mut text, &format!("\nBound to hash {}, base {}.", gate.binding.hash().short(), short(&gate.binding.base_commit)));
+    text
+}
+
+fn plan(facts: &Facts) -> String {
+    let mut text = String::from("\nPlan:\n");
+    for task in facts.plan.iter().flat_map(|plan| &plan.tasks) {
+        line(&mut text, &format!("  {}: {}", task.id, task.title));
+    }
+    text
+}
+
+/// What was measured before and after.
+pub(crate) fn evidence(facts: &Facts) -> String {
+    let mut text = String::from("\nEvidence:\n");
+    let rows = [
+        (Purpose::Baseline, "checks on the base"),
+        (Purpose::Final, "checks on the change"),
+        (Purpose::AcceptanceBase, "held-out tests on the base"),
+        (Purpose::AcceptanceFinal, "held-out tests on the change"),
+    ];
+    for (purpose, title) in rows {
+        if let Some(found) = facts.evidence.get(&purpose) {
+            line(&mut text, &format!("  {title}: {}", judge::describe_evidence(found)));
+        }
+    }
+    for task in &facts.tasks {
+        let proof = match task.regression_proof {
+            Some(true) => "its new tests fail on the base and pass on the change",
+            Some(false) => "no regression proof: its new tests do not fail on the base",
+            None => "no regression proof: there are no new tests",
+        };
+        line(&mut text, &format!("  task {}, round {}: {proof}", task.task_id, task.iteration));
+    }
+    if let Some(layers) = facts.evidence.values().next().map(|evidence| evidence.layers.join(", ")) {
+        line(&mut text, &format!("  confined by: {}", if layers.is_empty() { "nothing (--sandbox none)" } else { &layers }));
+    }
+    text
+}
+
+/// Cost per role, with calls whose fate is unknown.
+pub(crate) fn cost(facts: &Facts) -> String {
+    let mut roles: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
+    for entry in &facts.usage {
+        let row = roles.entry(&entry.role).or_default();
+        row.0 += 1;
+        row.1 += entry.usage.total();
+        row.2 += entry.cost_microusd;
+    }
+    let mut text = String::from("\nCost:\n");
+    for (role, (calls, tokens, microusd)) in &roles {
+        line(&mut text, &format!("  {role:<13} {calls:>3} calls {tokens:>9} tokens  {}", usd(*microusd)));
+    }
+    let total: u64 = facts.usage.iter().map(|entry| entry.cost_microusd).sum();
+    let estimated = if facts.usage.iter().any(|entry| entry.estimated) { " (estimated, replayed)" } else { "" };
+    line(&mut text, &format!("  total {} of {}{estimated}", usd(total), usd(facts.budget.limit_microusd)));
+    let unknown = facts.usage.iter().filter(|entry| entry.state == UsageState::Unknown).count();
+    if unknown > 0 {
+        line(&mut text, &format!("  {unknown} calls were in flight when their process died: charged in full, marked unknown"));
+    }
+    text
+}
+
+/// The end of a run: what changed, evidence, cost, branch and what to do next.
+pub(crate) fn report(facts: &Facts) -> String {
+    let run = &facts.run;
+    let mut text = String::new();
+    line(&mut text, &format!("\nRun {}: {}", run.run_id, words(run.status)));
+    if let Some(outcome) = &run.outcome {
+        line(&mut text, &format!("  {}", outcome.reason));
+    }
+    for notice in &run.notices {
+        line(&mut text, &format!("  note: {notice}"));
+    }
+    if !facts.files.is_empty() {
+        line(&mut text, "\nChanged:");
+        for file in &facts.files {
+            line(&mut text, &format!("  {} (+{} -{})", file.path, file.added.len(), file.removed.len()));
+        }
+    }
+    if !facts.evidence.is_empty() {
+        text.push_str(&evidence(facts));
+    }
+    if !facts.usage.is_empty() {
+        text.push_str(&cost(facts));
+    }
+    if let Some(branch) = &run.branch {
+        line(&mut text, &format!("\nBranch: {branch}"));
+    }
+    if let Some(outcome) = &run.outcome {
+        line(&mut text, &format!("Next: {}", outcome.next_step));
+    }
+    text
+}
+
+/// A status in words.
+pub(crate) fn words(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "at work",
+        RunStatus::ApprovalPending => "waiting at a gate",
+        RunStatus::Succeeded => "done, the change has landed",
+        RunStatus::Failed => "failed",
+        RunStatus::Denied => "denied",
+        RunStatus::TimedOut => "timed out at its gate",
+        RunStatus::LimitReached => "stopped at its bound before the evidence was green",
+        RunStatus::NeedsSetup => "needs a new setup: the change touches dependencies",
+        RunStatus::Stopped => "stopped",
+    }
+}
+
+/// Micro-dollars for people.
+pub(crate) fn usd(microusd: u64) -> String {
+    format!("${:.4}", microusd as f64 / 1e6)
+}
+
+/// The first digits of a commit.
+pub(crate) fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}
+
+/// A moment as `YYYY-MM-DD HH:MM` UTC (civil date from days, after Howard Hinnant's algorithm).
+pub(crate) fn moment(ms: i64) -> String {
+    let (days, seconds) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) / 1000);
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds / 3600, seconds / 60 % 60)
+}
+
+fn line(text: &mut String, added: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{added}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_read_as_dates() {
+        assert_eq!(moment(0), "1970-01-01 00:00");
+        assert_eq!(moment(951_782_399_000), "2000-02-28 23:59");
+        assert_eq!(moment(1_795_620_120_000), "2026-11-25 15:22");
+    }
+
+    #[test]
+    fn money_keeps_four_digits() {
+        assert_eq!(usd(1_234_567), "$1.2346");
+        assert_eq!(usd(0), "$0.0000");
+    }
+}

@@ -1,0 +1,167 @@
+//! `gatewright run`: a requirement goes in.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use config::{Overrides, RunConfig, SandboxMode};
+use lambda_host::OsRandomness;
+use run_model::{Randomness, RunId};
+use serde_json::{Value, json};
+
+use crate::arguments::{RunOptions, Waiting};
+use crate::local::Local;
+use crate::machines::machine_arn;
+use crate::problem::{Problem, causes};
+use crate::render::usd;
+use crate::{archive, follow, settings};
+
+/// What is asked for, ready to start.
+pub(crate) struct Request {
+    pub(crate) repository: PathBuf,
+    pub(crate) requirement: String,
+    pub(crate) base: String,
+    pub(crate) acceptance: Option<Vec<u8>>,
+    pub(crate) config: RunConfig,
+}
+
+/// Takes the command line apart, says what it is going to cost at most, starts and follows the run.
+pub(crate) async fn run(state: &Path, options: RunOptions) -> Result<u8, Problem> {
+    let repository = options.repo.canonicalize();
+    let repository = repository.map_err(|error| Problem::input(format!("--repo {}: {error}", options.repo.display())))?;
+    let requirement = requirement(&options.requirements)?;
+    let sandbox = options.sandbox.as_deref().map(str::parse::<SandboxMode>).transpose().map_err(Problem::input)?;
+    let provider = options.provider.clone();
+    let overrides = Overrides { provider, budget_usd: options.budget, sandbox, auto_approve: options.waiting.yes };
+    let config = settings::run_config(&repository, overrides)?;
+    let acceptance = options.acceptance.as_deref().map(archive::pack).transpose()?;
+    forge::LocalGit::open(&repository).await.map_err(|error| Problem::input(causes(&error)))?;
+    start(state, Request { repository, requirement, base: options.base, acceptance, config }, &options.waiting).await
+}
+
+/// Starts a run and follows it.
+pub(crate) async fn start(state: &Path, request: Request, waiting: &Waiting) -> Result<u8, Problem> {
+    check_confinement(&request.config)?;
+    let local = Local::drive(state).await?;
+    check_key(&local, &request.config).await?;
+    introduce(&request);
+    let run_id = new_run_id();
+    let acceptance = match request.acceptance {
+        Some(bytes) => Some(local.store.put_held_out(&run_id, bytes).await?),
+        None => None,
+    };
+    let requirement = local.store.put_artefact(&run_id, request.requirement.into_bytes()).await?;
+    let input = json!({
+        "repository": request.repository,
+        "requirement": requirement,
+        "base": request.base,
+        "config": request.config,
+        "acceptance": acceptance,
+        "requester": { "name": settings::person(), "seen_as": "local" },
+    });
+    start_execution(&local, run_id.as_str(), input).await?;
+    eprintln!("run {run_id}");
+    follow::follow(local, &run_id, run_id.to_string(), waiting).await
+}
+
+/// Starts an execution of `pipeline`.
+pub(crate) async fn start_execution(local: &Local, name: &str, input: Value) -> Result<(), Problem> {
+    let start = local.step_functions().start_execution().state_machine_arn(machine_arn("pipeline"));
+    let started = start.name(name).input(input.to_string()).send().await;
+    started.map(drop).map_err(|error| Problem::missing(causes(&error)))
+}
+
+/// The text, the file's text after `@`, or standard input for `-`.
+fn requirement(argument: &str) -> Result<String, Problem> {
+    let text = match argument.strip_prefix('@') {
+        Some(file) => std::fs::read_to_string(file)
+            .map_err(|error| Problem::input(format!("--requirements @{file}: {error}")))?,
+        None if argument == "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text)?;
+            text
+        }
+        None => argument.to_owned(),
+    };
+    if text.trim().is_empty() {
+        return Err(Problem::input("--requirements is empty: say in a sentence what should be different"));
+    }
+    Ok(text)
+}
+
+/// Generated code is hostile: a machine that cannot confine it refuses, unless told otherwise.
+fn check_confinement(config: &RunConfig) -> Result<(), Problem> {
+    let found = sandbox::Sandbox::probe();
+    match config.sandbox {
+        SandboxMode::None => {
+            eprintln!(
+                "warning: --sandbox none runs the project's commands, and code that a model wrote, with your rights and \
+                 your network"
+            );
+            Ok(())
+        }
+        SandboxMode::Auto if found.can_confine() => Ok(()),
+        SandboxMode::Auto => Err(Problem::missing(format!(
+            "this machine cannot confine the project's commands ({found}); `gatewright doctor` says what is missing, \
+             `--sandbox none` goes without"
+        ))),
+    }
+}
+
+/// A provider that needs a key and has none is refused before anything starts.
+async fn check_key(local: &Local, config: &RunConfig) -> Result<(), Problem> {
+    let keys = store::ModelKeys::new(local.store.clone());
+    models::connect(config, &keys).await.map(drop).map_err(|error| Problem::missing(causes(&error)))
+}
+
+/// Before the first call: model, price, budget and an estimate.
+fn introduce(request: &Request) {
+    let config = &request.config;
+    let role = config.role("developer");
+    eprintln!("repository   {}", request.repository.display());
+    eprintln!("provider     {}", config.provider.kind());
+    if let Some(price) = config.prices.get(&role.model) {
+        eprintln!(
+            "model        {} at {} in, {} out per million tokens (as of {})",
+            role.model,
+            usd(price.price.input_microusd_per_mtok),
+            usd(price.price.output_microusd_per_mtok),
+            price.as_of
+        );
+        // A small change takes about forty calls of ten thousand tokens in (most of them cached) and seven hundred out.
+        let typical = price.price.cost_microusd(&run_model::budget::TokenUsage {
+            input_tokens: 80_000,
+            output_tokens: 28_000,
+            cache_read_tokens: 300_000,
+            cache_write_tokens: 40_000,
+        });
+        eprintln!("estimate     about {} for a small change", usd(typical));
+    }
+    eprintln!("budget       {} at most", usd(config.limits.budget_microusd));
+}
+
+/// `r-` and ten random digits: short enough for the names of nested executions.
+fn new_run_id() -> RunId {
+    let id = format!("r-{}", OsRandomness.hex_id(5));
+    RunId::new(id).unwrap_or_else(|problem| unreachable!("{problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_requirement_is_text_or_a_file_and_never_empty() {
+        assert_eq!(requirement("do it").unwrap(), "do it");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bug.md");
+        std::fs::write(&file, "from a file").unwrap();
+        assert_eq!(requirement(&format!("@{}", file.display())).unwrap(), "from a file");
+        assert!(requirement("  ").unwrap_err().message.contains("is empty"));
+        assert!(requirement("@/no/such/file").unwrap_err().message.contains("/no/such/file"));
+    }
+
+    #[test]
+    fn run_ids_differ() {
+        assert_ne!(new_run_id(), new_run_id());
+    }
+}

@@ -1,0 +1,189 @@
+//! `gatewright runs`: look at runs, take them up again, stop them.
+
+use std::path::Path;
+
+use run_model::RunId;
+use run_model::run::{Outcome, RunRecord, RunStatus, Stage};
+use serde_json::{Value, json};
+use store::{NewEvent, Store};
+
+use crate::arguments::{RunsCommand, Waiting};
+use crate::follow;
+use crate::local::Local;
+use crate::machines::execution_arn;
+use crate::problem::{Problem, causes};
+use crate::render::{self, Facts};
+use crate::run::start_execution;
+
+pub(crate) async fn run(state: &Path, command: RunsCommand) -> Result<u8, Problem> {
+    match command {
+        RunsCommand::Resume { run, from, waiting } => resume(state, &id(&run)?, from.as_deref(), &waiting).await,
+        RunsCommand::Stop { run } => stop(state, &id(&run)?).await,
+        looking => {
+            let local = Local::read(state).await?;
+            let shown = look(&local.store, looking).await;
+            local.close().await;
+            println!("{}", shown?.trim_end());
+            Ok(0)
+        }
+    }
+}
+
+fn id(text: &str) -> Result<RunId, Problem> {
+    RunId::new(text).map_err(Problem::input)
+}
+
+async fn look(store: &Store, command: RunsCommand) -> Result<String, Problem> {
+    match command {
+        RunsCommand::List => list(store).await,
+        RunsCommand::Show { run, json } => {
+            let run = store.run(&id(&run)?).await?;
+            if json { Ok(as_json(store, &run).await?.to_string()) } else { Ok(render::report(&Facts::of(store, run).await?)) }
+        }
+        RunsCommand::Events { run } => {
+            let events = store.events(&id(&run)?, 0).await?;
+            let lines = events.iter().map(|event| {
+                let who = event.role.as_deref().unwrap_or("-");
+                let task = event.task.as_ref().map_or("-", |task| task.as_str());
+                let at = render::moment(event.at_ms);
+                format!("{:>5} {at} {:<20} {who:<12} {task:<8} {}", event.sequence, event.kind, event.message)
+            });
+            Ok(lines.collect::<Vec<_>>().join("\n"))
+        }
+        RunsCommand::Cost { run } => {
+            let run = store.run(&id(&run)?).await?;
+            Ok(render::cost(&Facts::of(store, run).await?))
+        }
+        RunsCommand::Resume { .. } | RunsCommand::Stop { .. } => Err(Problem::defect("this command does not only look")),
+    }
+}
+
+async fn list(store: &Store) -> Result<String, Problem> {
+    let runs = store.list_runs(50).await?;
+    if runs.is_empty() {
+        return Ok("no runs yet: start one with `gatewright run`, or look at `gatewright demo`".into());
+    }
+    let lines = runs.iter().map(|run| {
+        let at = render::moment(run.created_ms);
+        format!("{:<14} {at}  {:<17} {:<10} {}", run.run_id, run.status.as_str(), run.stage.as_str(), run.repository)
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// A run for scripts.
+pub(crate) async fn as_json(store: &Store, run: &RunRecord) -> Result<Value, Problem> {
+    let facts = Facts::of(store, run.clone()).await?;
+    let cost_microusd: u64 = facts.usage.iter().map(|entry| entry.cost_microusd).sum();
+    Ok(json!({
+        "run_id": run.run_id,
+        "status": run.status,
+        "exit_code": run.status.exit_code(),
+        "stage": run.stage,
+        "repository": run.repository,
+        "gate": run.gate,
+        "branch": run.branch,
+        "commit": run.commit,
+        "risk": run.risk,
+        "outcome": run.outcome,
+        "notices": run.notices,
+        "evidence": facts.evidence.values().collect::<Vec<_>>(),
+        "changed": facts.files.iter().map(|file| json!({
+            "path": file.path, "added": file.added.len(), "removed": file.removed.len(),
+        })).collect::<Vec<_>>(),
+        "cost_microusd": cost_microusd,
+        "cost_estimated": facts.usage.iter().any(|entry| entry.estimated),
+        "usage": facts.usage,
+    }))
+}
+
+/// Goes on with a run: with its execution if that is still alive, with a new one otherwise.
+async fn resume(state: &Path, run_id: &RunId, from: Option<&str>, waiting: &Waiting) -> Result<u8, Problem> {
+    let local = Local::drive(state).await?;
+    let run = local.store.run(run_id).await?;
+    if run.status == RunStatus::Succeeded {
+        return Err(Problem::input(format!("{run_id} has landed already: there is nothing to resume")));
+    }
+    let alive = local.step_functions().describe_execution().execution_arn(&run.execution_arn).send().await;
+    let alive = alive.is_ok_and(|execution| execution.status() == &aws_sdk_sfn::types::ExecutionStatus::Running);
+    if alive && from.is_some() {
+        return Err(Problem::input(format!("{run_id} is still at work: stop it first, or resume without --from")));
+    }
+    if alive {
+        let name = run.execution_arn.rsplit(':').next().unwrap_or_default().to_owned();
+        return follow::follow(local, run_id, name, waiting).await;
+    }
+    let from = from.map_or_else(|| resume_stage(&run).as_str().to_owned(), str::to_owned);
+    let name = format!("{run_id}-{}", run.executions + 1);
+    start_execution(&local, &name, json!({ "run_id": run_id, "from": from })).await?;
+    wait_until_taken_up(&local, run_id, &name).await?;
+    follow::follow(local, run_id, name, waiting).await
+}
+
+/// Until the new execution carries the run: before that the record still tells the old end.
+async fn wait_until_taken_up(local: &Local, run_id: &RunId, name: &str) -> Result<(), Problem> {
+    let arn = execution_arn(name);
+    loop {
+        if local.store.run(run_id).await?.execution_arn == arn {
+            return Ok(());
+        }
+        let execution = local.step_functions().describe_execution().execution_arn(&arn).send().await;
+        let execution = execution.map_err(|error| Problem::defect(causes(&error)))?;
+        if let Some(cause) = execution.cause() {
+            let cause: Value = serde_json::from_str(cause).unwrap_or_else(|_| json!({ "errorMessage": cause }));
+            return Err(Problem::input(cause["errorMessage"].as_str().unwrap_or("the run was not taken up")));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// Where to go on: the stage it ended in; a change that was judged is not judged again for a gate alone.
+fn resume_stage(run: &RunRecord) -> Stage {
+    match run.status {
+        RunStatus::Denied | RunStatus::TimedOut if run.commit.is_some() => Stage::Gate,
+        RunStatus::Denied | RunStatus::TimedOut => Stage::PlanGate,
+        RunStatus::LimitReached | RunStatus::NeedsSetup => Stage::Build,
+        _ => last_stage_with_inputs(run),
+    }
+}
+
+/// The record's stage is `report` once the end was told; what the run has got says how far it had come.
+fn last_stage_with_inputs(run: &RunRecord) -> Stage {
+    let reached = [
+        (run.commit.is_some(), Stage::Gate),
+        (run.change_set.is_some(), Stage::Verify),
+        (run.design.is_some(), Stage::PlanGate),
+        (run.plan.is_some(), Stage::Design),
+        (!run.evidence.is_empty(), Stage::Plan),
+        (run.snapshot.is_some(), Stage::Baseline),
+    ];
+    reached.into_iter().find(|(there, _)| *there).map_or(Stage::Snapshot, |(_, stage)| stage)
+}
+
+async fn stop(state: &Path, run_id: &RunId) -> Result<u8, Problem> {
+    let local = Local::drive(state).await?;
+    let run = local.store.run(run_id).await?;
+    if run.status.is_final() {
+        local.close().await;
+        println!("{run_id} has ended already: {}", render::words(run.status));
+        return Ok(0);
+    }
+    let stopping = local.step_functions().stop_execution().execution_arn(&run.execution_arn);
+    let stopped = stopping.error("Stopped").cause("stopped by a person").send().await;
+    stopped.map_err(|error| Problem::missing(causes(&error)))?;
+    let outcome = Outcome {
+        reason: "A person stopped it.".into(),
+        next_step: format!("`gatewright runs resume {run_id}` goes on from where it was."),
+    };
+    local
+        .store
+        .update_run(run_id, |run| {
+            run.status = RunStatus::Stopped;
+            run.outcome = Some(outcome.clone());
+        })
+        .await?;
+    local.store.void_gates(run_id).await?;
+    local.store.append_event(run_id, NewEvent::new("run.ended", "stopped by a person")).await?;
+    local.close().await;
+    println!("{run_id} is stopped; `gatewright runs resume {run_id}` goes on");
+    Ok(0)
+}
