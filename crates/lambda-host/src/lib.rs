@@ -1,1 +1,12 @@
 #![doc = include_str!("../README.md")]
+
+mod environment;
+pub mod logs;
+mod outside;
+mod serve;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use environment::{Environment, HostError, sdk_config_from_environment, stage_from_environment};
+pub use outside::{OsRandomness, SystemClock};
+pub use serve::serve;
