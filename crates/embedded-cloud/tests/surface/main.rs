@@ -1,6 +1,7 @@
 //! The embedded cloud as its callers see it: through the AWS SDK's own clients.
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
+mod callbacks;
 mod dynamodb;
 mod functions;
 mod objects;

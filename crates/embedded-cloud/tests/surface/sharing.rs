@@ -1,6 +1,9 @@
+use std::env;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
 
 use embedded_cloud::{Attachment, Cloud, FunctionRegistry, OpenError, is_driver_gone};
 
@@ -96,4 +99,45 @@ async fn a_deep_folder_is_reached_all_the_same() {
     let remote = table(&client.sdk_config()).await;
     put(&remote, "RUN#1", "answered").await;
     assert_eq!(remote.describe_table().table_name(TABLE).send().await.unwrap().table.unwrap().item_count, Some(1));
+}
+
+/// The driver's part of the next test, in a process of its own; without the variable it is not that process.
+#[tokio::test]
+async fn be_a_driver_until_killed() {
+    let Some(state_dir) = env::var_os("DRIVE_UNTIL_KILLED") else { return };
+    let mut options = World::new().options();
+    options.state_dir = state_dir.into();
+    let mut cloud = driver(Cloud::open(options).await.unwrap());
+    cloud.start(FunctionRegistry::new()).await.unwrap();
+    let tables = table(&cloud.sdk_config()).await;
+    let secrets = aws_sdk_secretsmanager::Client::new(&cloud.sdk_config());
+    put(&tables, "RUN#1", "decided").await;
+    secrets.create_secret().name("signing").secret_string("kept").send().await.unwrap();
+    println!("\nANSWERED");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_killed_driver_leaves_all_that_it_answered() {
+    let world = World::new();
+    let mut process = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "sharing::be_a_driver_until_killed", "--nocapture"])
+        .env("DRIVE_UNTIL_KILLED", world.state_dir())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "ANSWERED"));
+    let client = world.client().await;
+    let tables = aws_sdk_dynamodb::Client::new(&client.sdk_config());
+    assert_eq!(note_of(&tables, "RUN#1").await.as_deref(), Some("decided"));
+
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(is_driver_gone(&tables.list_tables().send().await.unwrap_err()));
+    let mut cloud = driver(client.try_promote().await.unwrap());
+    cloud.start(FunctionRegistry::new()).await.unwrap();
+    assert_eq!(note_of(&tables, "RUN#1").await.as_deref(), Some("decided"));
+    let secret = aws_sdk_secretsmanager::Client::new(&cloud.sdk_config()).get_secret_value().secret_id("signing");
+    assert_eq!(secret.send().await.unwrap().secret_string(), Some("kept"));
 }
