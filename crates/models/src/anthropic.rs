@@ -1,6 +1,10 @@
 //! The Anthropic Messages API over HTTP.
 
 mod failure;
+#[cfg(test)]
+mod fake_provider;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::fmt;

@@ -16,7 +16,7 @@ const PART_DIGITS: usize = 12;
 pub struct Fingerprint {
     /// SHA-256 of the canonical JSON of model, system prompt, tools, messages, output limit and temperature.
     pub key: String,
-    /// Beginnings of the hashes of the parts: model and limits, system prompt, tools, then every part of every message.
+    /// Beginnings of the hashes of the parts: model and limits, system prompt, list of tools, then every part of every message.
     pub prefix: Vec<String>,
     /// What each of `prefix` is, in words.
     pub labels: Vec<String>,
@@ -29,7 +29,7 @@ impl Fingerprint {
         let mut parts = vec![
             (format!("model and limits ({}, {} tokens)", request.model, request.max_output_tokens), limits),
             ("system prompt".to_owned(), json!(request.system)),
-            ("tools".to_owned(), json!(request.tools)),
+            ("list of tools".to_owned(), json!(request.tools)),
         ];
         parts.extend(message_parts(&request.messages));
         let (labels, prefix) = parts.into_iter().map(|(label, value)| (label, part_hash(value))).unzip();
@@ -173,7 +173,7 @@ mod tests {
             recorded.first_difference(&asked)
         };
         assert_eq!(difference(|r| r.system.push(' ')), "the system prompt differs");
-        assert_eq!(difference(|r| r.tools.clear()), "the tools differs");
+        assert_eq!(difference(|r| r.tools.clear()), "the list of tools differs");
         assert_eq!(difference(|r| r.temperature_milli = Some(0)), "the model and limits (m, 100 tokens) differs");
         assert_eq!(
             difference(|r| r.max_output_tokens = 99),

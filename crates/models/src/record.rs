@@ -1,5 +1,8 @@
 //! Answers from a cassette what it holds, asks upstream for the rest, and keeps every answer at once.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
