@@ -1,5 +1,8 @@
 //! The plan: what the orchestrator proposes and the rules accept.
 
+mod accept;
+
+pub use accept::{AcceptedPlan, MAX_DESCRIPTION_CHARS, MAX_TITLE_CHARS, PlanProblem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

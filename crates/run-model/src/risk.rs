@@ -1,5 +1,13 @@
 //! Risk by rules, from the change itself.
 
+mod change;
+mod operation;
+mod paths;
+mod plan;
+
+pub use change::{ChangeFacts, PathClass, PathFacts, RiskHint, assess_change};
+pub use operation::{Environment, Operation, assess_operation};
+pub use plan::assess_plan;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,4 +55,19 @@ pub struct RiskReason {
     pub rule: String,
     /// What it saw.
     pub detail: String,
+}
+
+impl RiskReason {
+    /// A reason by a rule, with what the rule saw.
+    pub fn new(level: RiskLevel, rule: &str, detail: impl Into<String>) -> Self {
+        Self { level, rule: rule.to_owned(), detail: detail.into() }
+    }
+}
+
+impl Risk {
+    /// The risk that these reasons make; without any it is low.
+    pub fn of(mut reasons: Vec<RiskReason>) -> Self {
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.level));
+        Self { level: reasons.first().map_or(RiskLevel::Low, |gravest| gravest.level), reasons }
+    }
 }
