@@ -1,0 +1,40 @@
+//! A Rust project is built and tested inside, with nothing but its toolchain to be seen.
+#![allow(clippy::disallowed_methods, reason = "a test is a host: it reads the environment itself")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use sandbox::{Command, Exit, Limits, Mode, Sandbox, toolchain};
+
+const MANIFEST: &str = "[package]\nname = \"tiny\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n";
+const SOURCE: &str = "#[test]\nfn adds() {\n    assert_eq!(1 + 1, 2);\n}\n";
+
+#[tokio::test]
+async fn cargo_test_works_in_every_confinement() {
+    let toolchain = toolchain::rust(&std::env::vars().collect(), Path::new("/")).await.unwrap();
+    for mode in [Mode::Full, Mode::Degraded] {
+        let sandbox = Sandbox::with_child(mode, Path::new(env!("CARGO_BIN_EXE_sandbox-child"))).await;
+        let sandbox = sandbox.unwrap_or_else(|error| panic!("{mode:?} confinement cannot be tested here: {error}"));
+        let job = tempfile::tempdir().unwrap();
+        let tree = job.path().join("tree");
+        fs::create_dir_all(tree.join("src")).unwrap();
+        fs::write(tree.join("Cargo.toml"), MANIFEST).unwrap();
+        fs::write(tree.join("src/lib.rs"), SOURCE).unwrap();
+        let cargo_home = job.path().join("cargo-home").to_string_lossy().into_owned();
+        let command = Command {
+            program: "cargo".into(),
+            args: vec!["test".into(), "--offline".into()],
+            cwd: tree,
+            env: BTreeMap::from([("PATH".to_owned(), toolchain.path.clone()), ("CARGO_HOME".to_owned(), cargo_home)]),
+            workspace: job.path().into(),
+            read_only: toolchain.read_only.clone(),
+            network: false,
+            limits: Limits::default(),
+        };
+        let outcome = sandbox.run(&command).await.unwrap();
+        let (stdout, stderr) = (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
+        assert_eq!(outcome.exit, Exit::Code(0), "{mode:?}\n{stdout}\n{stderr}");
+        assert!(stdout.contains("test adds ... ok"), "{stdout}");
+    }
+}

@@ -1,0 +1,324 @@
+//! What a confined command cannot do, tried by a program that does try.
+//!
+//! A machine without user namespaces cannot run these tests: they fail and say what is missing.
+#![allow(clippy::unwrap_used, reason = "what a test helper cannot do fails the test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use sandbox::{Command, Exit, Layer, Limit, Limits, Mode, Outcome, Sandbox};
+use tempfile::TempDir;
+
+const HOSTILE: &str = env!("CARGO_BIN_EXE_sandbox-hostile");
+const CHILD: &str = env!("CARGO_BIN_EXE_sandbox-child");
+const SIGXFSZ: i32 = 25;
+
+/// A workspace in a directory that the command must not see.
+struct Place {
+    outside: TempDir,
+    sandbox: Sandbox,
+}
+
+impl Place {
+    async fn new(mode: Mode) -> Self {
+        let sandbox = match Sandbox::with_child(mode, Path::new(CHILD)).await {
+            Ok(sandbox) => sandbox,
+            Err(error) => panic!("{mode:?} confinement cannot be tested here: {error}"),
+        };
+        let place = Self { outside: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), sandbox };
+        fs::create_dir(place.workspace()).unwrap();
+        fs::write(place.outside.path().join("secret"), "outside").unwrap();
+        place
+    }
+
+    fn workspace(&self) -> PathBuf {
+        self.outside.path().join("workspace")
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        Command {
+            program: program.into(),
+            args: args.iter().map(|&argument| argument.to_owned()).collect(),
+            cwd: self.workspace(),
+            env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+            workspace: self.workspace(),
+            read_only: vec![HOSTILE.into()],
+            network: false,
+            limits: Limits {
+                wall_seconds: 60,
+                processes: 64,
+                memory_bytes: 512 << 20,
+                tmp_bytes: 4 << 20,
+                output_bytes: 64 << 10,
+                ..Limits::default()
+            },
+        }
+    }
+
+    async fn run(&self, command: &Command) -> Outcome {
+        self.sandbox.run(command).await.unwrap()
+    }
+
+    /// What the hostile program says of an attempt.
+    async fn attempt(&self, args: &[&str]) -> String {
+        let outcome = self.run(&self.command(HOSTILE, args)).await;
+        assert_eq!(outcome.exit, Exit::Code(0), "{}", String::from_utf8_lossy(&outcome.stderr));
+        String::from_utf8(outcome.stdout).unwrap()
+    }
+
+    async fn refuses(&self, args: &[&str]) {
+        let said = self.attempt(args).await;
+        assert!(said.starts_with("refused"), "{args:?}: {said}");
+    }
+
+    async fn allows(&self, args: &[&str]) {
+        assert_eq!(self.attempt(args).await, "allowed\n", "{args:?}");
+    }
+
+    async fn still_works(&self) {
+        self.allows(&["write", "file"]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_layers_that_were_active_are_named() {
+    let place = Place::new(Mode::Full).await;
+    let layers = place.run(&place.command("true", &[])).await.layers;
+    for layer in [Layer::PidNamespace, Layer::MountNamespace, Layer::NetworkNamespace, Layer::Seccomp, Layer::Watch] {
+        assert!(layers.contains(&layer), "{layer} is not in {layers:?}");
+    }
+    let online = place.run(&Command { network: true, ..place.command("true", &[]) }).await.layers;
+    assert!(!online.contains(&Layer::NetworkNamespace));
+}
+
+#[tokio::test]
+async fn exit_codes_signals_and_a_missing_program_are_told_apart() {
+    let place = Place::new(Mode::Full).await;
+    assert_eq!(place.run(&place.command("sh", &["-c", "exit 7"])).await.exit, Exit::Code(7));
+    assert_eq!(place.run(&place.command("sh", &["-c", "kill -TERM $$"])).await.exit, Exit::Signal(15));
+    let Exit::NotStarted(why) = place.run(&place.command("no-such-program", &[])).await.exit else {
+        panic!("it started")
+    };
+    assert!(why.contains("no-such-program"), "{why}");
+}
+
+#[tokio::test]
+async fn both_streams_are_captured() {
+    let place = Place::new(Mode::Full).await;
+    let outcome = place.run(&place.command("sh", &["-c", "echo out; echo err >&2; pwd"])).await;
+    assert_eq!(String::from_utf8_lossy(&outcome.stdout), format!("out\n{}\n", place.workspace().display()));
+    assert_eq!(outcome.stderr, b"err\n");
+    assert!(!outcome.truncated);
+}
+
+#[tokio::test]
+async fn nothing_outside_is_reached_over_the_network_but_its_own_loopback_is() {
+    let place = Place::new(Mode::Full).await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    place.refuses(&["connect", &listener.local_addr().unwrap().to_string()]).await;
+    place.refuses(&["connect", "192.0.2.1:80"]).await;
+    place.allows(&["loopback"]).await;
+}
+
+#[tokio::test]
+async fn without_namespaces_there_are_no_sockets() {
+    let place = Place::new(Mode::Degraded).await;
+    place.refuses(&["socket"]).await;
+}
+
+#[tokio::test]
+async fn only_the_workspace_can_be_written() {
+    for mode in [Mode::Full, Mode::Degraded] {
+        let place = Place::new(mode).await;
+        let beside = place.outside.path().join("beside");
+        for path in [&beside, Path::new("/usr/gatewright-test"), Path::new("/etc/passwd"), Path::new(HOSTILE)] {
+            place.refuses(&["write", path.to_str().unwrap()]).await;
+        }
+        place.refuses(&["write", "/proc/sys/kernel/core_pattern"]).await;
+        assert!(!beside.exists());
+        place.allows(&["write", "inside"]).await;
+        assert_eq!(fs::read(place.workspace().join("inside")).unwrap(), b"written");
+    }
+}
+
+#[tokio::test]
+async fn what_lies_around_the_workspace_cannot_be_read() {
+    for mode in [Mode::Full, Mode::Degraded] {
+        let place = Place::new(mode).await;
+        place.refuses(&["read", place.outside.path().join("secret").to_str().unwrap()]).await;
+        place.refuses(&["list", "/root"]).await;
+        place.refuses(&["list", "/var"]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_temporary_directory_is_private() {
+    let place = Place::new(Mode::Full).await;
+    let left = Path::new("/tmp").join(format!("gatewright-left-{}", std::process::id()));
+    place.allows(&["write", left.to_str().unwrap()]).await;
+    assert!(!left.exists());
+}
+
+#[tokio::test]
+async fn other_processes_are_not_seen() {
+    let place = Place::new(Mode::Full).await;
+    place.refuses(&["read", "/proc/1/environ"]).await;
+    place.refuses(&["read", "/proc/1/mem"]).await;
+    let said = place.attempt(&["processes"]).await;
+    assert_eq!(said.matches("process").count(), 2, "the first process and the command itself: {said}");
+    let degraded = Place::new(Mode::Degraded).await;
+    degraded.refuses(&["read", &format!("/proc/{}/environ", std::process::id())]).await;
+}
+
+#[tokio::test]
+async fn processes_outside_cannot_be_signalled() {
+    let place = Place::new(Mode::Degraded).await;
+    if place.sandbox.capabilities().landlock_abi < 6 {
+        panic!("signals without namespaces need Landlock ABI 6: {}", place.sandbox.capabilities());
+    }
+    place.refuses(&["kill", &std::process::id().to_string()]).await;
+}
+
+#[tokio::test]
+async fn the_environment_is_only_what_was_given() {
+    let place = Place::new(Mode::Full).await;
+    let outcome = place.run(&place.command("env", &[])).await;
+    let mut lines: Vec<&str> = std::str::from_utf8(&outcome.stdout).unwrap().lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["PATH=/usr/bin:/bin", "TMPDIR=/tmp"]);
+}
+
+#[tokio::test]
+async fn tracing_mounting_and_new_namespaces_are_refused() {
+    for mode in [Mode::Full, Mode::Degraded] {
+        let place = Place::new(mode).await;
+        for attempt in ["trace", "mount", "namespace", "clone"] {
+            place.refuses(&[attempt]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fork_bomb_is_stopped_and_the_next_command_runs() {
+    for mode in [Mode::Full, Mode::Degraded, Mode::None] {
+        let place = Place::new(mode).await;
+        let outcome = place.run(&place.command(HOSTILE, &["fork-bomb", HOSTILE])).await;
+        assert_eq!(outcome.exit, Exit::Limit(Limit::Processes), "{mode:?}");
+        place.still_works().await;
+    }
+}
+
+#[tokio::test]
+async fn taking_memory_is_stopped() {
+    let place = Place::new(Mode::Full).await;
+    let mut command = place.command(HOSTILE, &["grow"]);
+    command.limits.memory_bytes = 64 << 20;
+    let exit = place.run(&command).await.exit;
+    // The watch sees it first, or the control group does.
+    assert!(matches!(exit, Exit::Limit(Limit::Memory) | Exit::Signal(9)), "{exit:?}");
+}
+
+#[tokio::test]
+async fn filling_the_disk_is_stopped() {
+    let place = Place::new(Mode::Full).await;
+    let mut command = place.command(HOSTILE, &["fill", "."]);
+    command.limits.disk_bytes = 32 << 20;
+    assert_eq!(place.run(&command).await.exit, Exit::Limit(Limit::Disk));
+    let tmp = place.run(&place.command(HOSTILE, &["fill", "/tmp"])).await;
+    assert_eq!(tmp.exit, Exit::Code(1));
+    assert!(String::from_utf8_lossy(&tmp.stderr).contains("StorageFull"), "{}", String::from_utf8_lossy(&tmp.stderr));
+}
+
+#[tokio::test]
+async fn one_large_file_is_stopped() {
+    let place = Place::new(Mode::Full).await;
+    let mut command = place.command("dd", &["if=/dev/zero", "of=large", "bs=1M", "count=8"]);
+    command.limits.file_bytes = 4 << 20;
+    assert_eq!(place.run(&command).await.exit, Exit::Signal(SIGXFSZ));
+}
+
+#[tokio::test]
+async fn a_hang_ends_at_the_wall_limit() {
+    for mode in [Mode::Full, Mode::Degraded, Mode::None] {
+        let place = Place::new(mode).await;
+        let mut command = place.command(HOSTILE, &["hang"]);
+        command.limits.wall_seconds = 1;
+        let outcome = place.run(&command).await;
+        assert_eq!(outcome.exit, Exit::Limit(Limit::Wall));
+        assert!(outcome.duration_ms >= 1_000, "{}", outcome.duration_ms);
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_leaves_the_session_ends_with_the_command() {
+    for mode in [Mode::Full, Mode::Degraded, Mode::None] {
+        let place = Place::new(mode).await;
+        let marker = format!("gatewright-stray-{}-{mode:?}", std::process::id());
+        let outcome = place.run(&place.command(HOSTILE, &["stray", &marker])).await;
+        assert_eq!(outcome.exit, Exit::Code(0), "{}", String::from_utf8_lossy(&outcome.stderr));
+        assert_eq!(processes_with(&marker), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_nobody_waits_for_any_more_ends() {
+    for mode in [Mode::Full, Mode::Degraded] {
+        let place = Place::new(mode).await;
+        let pipe = place.workspace().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let command = place.command(HOSTILE, &["stray", "", "pipe"]);
+        let sandbox = place.sandbox.clone();
+        let running = tokio::spawn(async move { sandbox.run(&command).await });
+        let mut reader = tokio::task::spawn_blocking(move || {
+            let mut pipe = fs::File::open(pipe).unwrap();
+            pipe.read_exact(&mut [0]).unwrap();
+            pipe
+        })
+        .await
+        .unwrap();
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+        // The end of the pipe comes when the last process that could write to it is gone.
+        let rest = tokio::task::spawn_blocking(move || reader.read_to_end(&mut Vec::new()).unwrap()).await.unwrap();
+        assert_eq!(rest, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_output_is_cut_in_the_middle() {
+    let place = Place::new(Mode::Full).await;
+    let outcome = place.run(&place.command(HOSTILE, &["flood"])).await;
+    assert_eq!(outcome.exit, Exit::Code(0));
+    assert!(outcome.truncated);
+    let text = String::from_utf8(outcome.stdout).unwrap();
+    assert!(text.len() < 65 << 10, "{}", text.len());
+    assert!(text.contains("bytes of output left out") && text.ends_with("end"));
+}
+
+#[tokio::test]
+async fn a_workspace_that_is_not_there_is_refused_by_name() {
+    let place = Place::new(Mode::Full).await;
+    let mut command = place.command("true", &[]);
+    command.workspace = place.outside.path().join("nowhere");
+    let error = place.sandbox.run(&command).await.unwrap_err().to_string();
+    assert!(error.contains("nowhere"), "{error}");
+}
+
+#[tokio::test]
+async fn a_program_that_is_no_child_is_an_error_and_runs_nothing() {
+    let error = Sandbox::with_child(Mode::Auto, Path::new("/bin/true")).await.unwrap_err().to_string();
+    assert!(error.contains("run_if_child"), "{error}");
+}
+
+/// The command lines on this machine that hold a text.
+fn processes_with(marker: &str) -> Vec<String> {
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok())
+        .filter(|line| line.contains(marker))
+        .collect()
+}
