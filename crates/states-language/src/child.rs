@@ -39,28 +39,25 @@ impl ChildExecution {
     /// The description in the words of `DescribeExecution`, with input and output parsed.
     pub fn description(&self) -> Value {
         let status = self.outcome.status.as_str();
-        let mut description = json!({
-            "ExecutionArn": self.execution_arn,
-            "Input": self.input,
-            "InputDetails": { "Included": true },
-            "Name": self.name,
-            "RedriveCount": 0,
-            "RedriveStatus": "NOT_REDRIVABLE",
-            "RedriveStatusReason": format!("Execution is {status} and cannot be redriven"),
-            "StartDate": self.started_ms,
-            "StateMachineArn": self.machine_arn,
-            "Status": status,
-            "StopDate": self.stopped_ms,
-        });
-        if let Some(output) = &self.outcome.output {
-            description["Output"] = output.clone();
-            description["OutputDetails"] = json!({ "Included": true });
-        }
-        for (member, text) in [("Error", &self.outcome.error), ("Cause", &self.outcome.cause)] {
-            if let Some(text) = text {
-                description[member] = json!(text);
-            }
-        }
-        description
+        let included = || json!({ "Included": true });
+        // In the order of the alphabet, as AWS writes it.
+        let members = [
+            ("Cause", self.outcome.cause.as_deref().map(Value::from)),
+            ("Error", self.outcome.error.as_deref().map(Value::from)),
+            ("ExecutionArn", Some(json!(self.execution_arn))),
+            ("Input", Some(self.input.clone())),
+            ("InputDetails", Some(included())),
+            ("Name", Some(json!(self.name))),
+            ("Output", self.outcome.output.clone()),
+            ("OutputDetails", self.outcome.output.as_ref().map(|_| included())),
+            ("RedriveCount", Some(json!(0))),
+            ("RedriveStatus", Some(json!("NOT_REDRIVABLE"))),
+            ("RedriveStatusReason", Some(json!(format!("Execution is {status} and cannot be redriven")))),
+            ("StartDate", Some(json!(self.started_ms))),
+            ("StateMachineArn", Some(json!(self.machine_arn))),
+            ("Status", Some(json!(status))),
+            ("StopDate", Some(json!(self.stopped_ms))),
+        ];
+        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 }

@@ -47,7 +47,9 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn take(&mut self, name: &'static str) -> Option<&'a Value> {
-        self.asked.push(name);
+        if !self.asked.contains(&name) {
+            self.asked.push(name);
+        }
         self.map.get(name)
     }
 
