@@ -12,6 +12,7 @@ pub mod judge;
 pub mod plan;
 pub mod risk;
 pub mod run;
+pub mod scan;
 pub mod snapshot;
 pub mod time;
 pub mod verdict;
