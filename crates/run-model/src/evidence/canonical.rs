@@ -27,10 +27,11 @@ static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])").expect("a literal pattern")
 });
 
-/// Lines by which cargo says how it got ready: they depend on what was cached.
+/// Lines by which cargo says how it got ready, which depend on what was cached, and a hint that the first panic prints,
+/// whichever test that is.
 static NOISE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"^ *(?:Adding|Blocking|Building|Checking|Compiling|Dirty|Documenting|Downloaded|Downloading|Finished|Fresh|Locking|Updating|Vendoring) ",
+        r"^ *(?:Adding|Blocking|Building|Checking|Compiling|Dirty|Documenting|Downloaded|Downloading|Finished|Fresh|Locking|Updating|Vendoring) |^note: run with `RUST_BACKTRACE=",
     )
     .expect("a literal pattern")
 });

@@ -25,11 +25,8 @@ pub struct ParsedTests {
 pub fn parse_cargo_test(stdout: &str, stderr: &str) -> ParsedTests {
     let mut reader = Reader::default();
     stdout.lines().for_each(|line| reader.read(line.trim_end_matches('\r')));
-    let Reader { mut blocks, open, mut doubts, .. } = reader;
-    if let Some(block) = open {
-        doubts.push(format!("{} tests were announced and no summary followed", block.announced));
-        blocks.push(block);
-    }
+    reader.give_up_open_block();
+    let Reader { blocks, mut doubts, .. } = reader;
     let targets = targets(stderr);
     let plain = blocks.iter().filter(|block| !block.lines.is_empty() && !block.is_doc()).count();
     if plain > targets.plain.len() {
@@ -40,9 +37,13 @@ pub fn parse_cargo_test(stdout: &str, stderr: &str) -> ParsedTests {
     if targets.failed > failing {
         doubts.push(format!("cargo names {} failing targets, but tests failed in {failing}", targets.failed));
     }
-    let mut worst: BTreeMap<String, TestOutcome> = BTreeMap::new();
+    let mut lines: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
     for (target, block) in assign(&targets, &blocks) {
-        for (name, outcome) in block.canonical() {
+        lines.entry(target).or_default().extend(&block.lines);
+    }
+    let mut worst: BTreeMap<String, TestOutcome> = BTreeMap::new();
+    for (target, lines) in lines {
+        for (name, outcome) in canonical(&lines) {
             let known = worst.entry(format!("{target}::{name}")).or_insert(outcome);
             *known = worse(*known, outcome);
         }
@@ -100,11 +101,20 @@ struct Reader {
 
 impl Reader {
     fn read(&mut self, line: &str) {
+        if self.part == Part::Results
+            && let Some(announced) = announcement(line)
+        {
+            // The target before it died: its summary never came.
+            self.give_up_open_block();
+            self.open = Some(Block { announced, ..Block::default() });
+            return;
+        }
         let Some(block) = &mut self.open else { return self.read_outside(line) };
         if let Some(summary) = line.strip_prefix("test result: ") {
             let doubt = block.disagreement(summary);
             self.doubts.extend(doubt);
             self.blocks.extend(self.open.take());
+            self.part = Part::Results;
         } else if line == "failures:" {
             // Printed before the captures and again before the names: the last one counts.
             block.failures.clear();
@@ -119,17 +129,25 @@ impl Reader {
     }
 
     fn read_outside(&mut self, line: &str) {
-        let announced =
-            line.strip_prefix("running ").and_then(|rest| rest.strip_suffix(" tests").or(rest.strip_suffix(" test")));
-        if let Some(announced) = announced.and_then(|number| number.parse().ok()) {
-            self.open = Some(Block { announced, ..Block::default() });
-            self.part = Part::Results;
-        } else if line.starts_with("all doctests ran in ") {
+        if line.starts_with("all doctests ran in ") {
             self.blocks.iter_mut().rev().take(1).for_each(|block| block.closes_docs = true);
         } else if let Some(stray) = result_line(line) {
             self.doubts.push(format!("a result of {} stands outside of any target", stray.name));
         }
     }
+
+    fn give_up_open_block(&mut self) {
+        if let Some(block) = self.open.take() {
+            self.doubts.push(format!("{} tests were announced and no summary followed", block.announced));
+            self.blocks.push(block);
+        }
+    }
+}
+
+/// How many tests `running N tests` announces.
+fn announcement(line: &str) -> Option<usize> {
+    let number = line.strip_prefix("running ")?;
+    number.strip_suffix(" tests").or(number.strip_suffix(" test"))?.parse().ok()
 }
 
 impl Block {
@@ -162,23 +180,23 @@ impl Block {
     fn is_doc(&self) -> bool {
         self.lines.iter().any(|line| DOC_TEST.is_match(&line.name))
     }
+}
 
-    /// The tests under names that do not move with the line they stand in: `src/lib.rs - add`, `src/lib.rs - add #2`.
-    fn canonical(&self) -> Vec<(String, TestOutcome)> {
-        let split = |line: &Line| match DOC_TEST.captures(&line.name) {
-            Some(parts) => (parts[1].to_owned(), parts[2].parse().unwrap_or(0_u32), line.outcome),
-            None => (line.name.clone(), 0, line.outcome),
-        };
-        let mut lines: Vec<_> = self.lines.iter().map(split).collect();
-        lines.sort();
-        let mut places: BTreeMap<String, usize> = BTreeMap::new();
-        let name = |(name, line, outcome)| {
-            let place = places.entry(String::clone(&name)).or_default();
-            *place += usize::from(line > 0);
-            (if *place > 1 { format!("{name} #{place}") } else { name }, outcome)
-        };
-        lines.into_iter().map(name).collect()
-    }
+/// A target's tests under names that do not move with the line they stand in: `src/lib.rs - add`, `src/lib.rs - add #2`.
+fn canonical(lines: &[&Line]) -> Vec<(String, TestOutcome)> {
+    let split = |line: &&Line| match DOC_TEST.captures(&line.name) {
+        Some(parts) => (parts[1].to_owned(), parts[2].parse().unwrap_or(0_u32), line.outcome),
+        None => (line.name.clone(), 0, line.outcome),
+    };
+    let mut lines: Vec<_> = lines.iter().map(split).collect();
+    lines.sort();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let name = |(name, line, outcome)| {
+        let place = places.entry(String::clone(&name)).or_default();
+        *place += usize::from(line > 0);
+        (if *place > 1 { format!("{name} #{place}") } else { name }, outcome)
+    };
+    lines.into_iter().map(name).collect()
 }
 
 /// `src/lib.rs - add (line 7)`.
@@ -241,8 +259,9 @@ fn distinct(programs: &[(String, String)]) -> Vec<String> {
     programs.iter().map(name).collect()
 }
 
-/// Gives each block its target: both stand in the order in which cargo ran them. Targets without libtest print no block;
-/// one crate's documentation tests may print several, with a closing line after the last.
+/// Gives each block its target: both stand in the order in which cargo ran them. One crate's documentation tests may print
+/// several blocks, with a closing line after the last. A target without libtest prints none, which cannot be seen from
+/// outside: the targets after it bear their predecessor's name, on the base as on the change.
 fn assign<'a>(targets: &'a Targets, blocks: &'a [Block]) -> Vec<(&'a str, &'a Block)> {
     let closed = blocks.iter().any(|block| block.closes_docs);
     let mut plain = targets.plain.iter();
