@@ -53,6 +53,11 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Whether [`Mode::Auto`] finds anything.
+    pub fn can_confine(&self) -> bool {
+        self.confinement(Mode::Auto).is_ok()
+    }
+
     /// Which confinement a mode means on this machine.
     ///
     /// # Errors

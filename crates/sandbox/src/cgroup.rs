@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::command::Limits;
 
 const ROOT: &str = "/sys/fs/cgroup";
+/// Of the names of groups; the id of the process that made one follows.
+const PREFIX: &str = "gatewright-";
 /// Tasks above the limit, for the watch to see that the limit was passed.
 pub(crate) const SPARE_TASKS: u64 = 64;
 
@@ -26,11 +28,12 @@ impl Cgroups {
     /// Makes what can be made.
     pub(crate) fn create(limits: &Limits) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("gatewright-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let tasks = (limits.processes + SPARE_TASKS).to_string();
         let memory = (limits.memory_bytes + limits.memory_bytes / 8).to_string();
         let mut groups = Self::default();
         for parent in homes(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()) {
+            sweep(&parent);
             let directory = parent.join(&name);
             if fs::create_dir(&directory).is_err() {
                 continue;
@@ -61,6 +64,18 @@ impl Drop for Cgroups {
         for directory in &self.directories {
             // Fails while a process is left, which ends with its namespace; an empty group costs nothing.
             let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Removes the groups that a caller left behind when it was killed.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
+            // One with processes stays.
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }

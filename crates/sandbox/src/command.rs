@@ -13,13 +13,13 @@ pub struct Command {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,
-    /// The directory it starts in.
+    /// The directory it starts in, as it sees it: see [`crate::Sandbox::workspace_inside`].
     pub cwd: PathBuf,
     /// Its whole environment: nothing of the caller's comes along. `TMPDIR` is added.
     pub env: BTreeMap<String, String>,
-    /// The one directory it may write to.
+    /// The one directory it may write to, by its path outside.
     pub workspace: PathBuf,
-    /// What it may read beside the system's own directories; what does not exist is left out.
+    /// What it may read beside the system's own directories, by real paths; what does not exist is left out.
     pub read_only: Vec<PathBuf>,
     /// Whether it shares the machine's network (the setup phase); otherwise it has its own loopback only.
     pub network: bool,
@@ -117,7 +117,7 @@ pub struct Outcome {
     pub truncated: bool,
     /// Wall time in milliseconds, the set-up of the sandbox included.
     pub duration_ms: u64,
-    /// What confined it.
+    /// What confined it; nothing in mode `none`.
     pub layers: Vec<Layer>,
 }
 
@@ -203,8 +203,7 @@ pub enum SandboxError {
         /// The system's answer.
         message: String,
     },
-    /// The sandbox's own process could not be started or spoken to: the program that uses it must call
-    /// [`crate::run_if_child`] first in its `main`.
+    /// The sandbox's own process could not be started or spoken to.
     #[error("the sandbox's child process failed: {message}")]
     Child {
         /// What happened.

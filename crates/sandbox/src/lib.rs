@@ -18,3 +18,4 @@ pub use capabilities::{Capabilities, Mode};
 pub use child::run_if_child;
 pub use command::{Command, Exit, Layer, Limit, Limits, Outcome, SandboxError};
 pub use run::Sandbox;
+pub use view::WORKSPACE;

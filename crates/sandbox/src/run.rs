@@ -2,26 +2,30 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use tokio::process::{Child, Command as Process};
+use tokio::sync::OnceCell;
 
 use crate::capabilities::{Capabilities, Mode};
 use crate::capture::{Captured, capture};
 use crate::cgroup::Cgroups;
 use crate::command::{Command, Layer, Limits, Outcome, SandboxError};
 use crate::spec::{self, CHILD_ARGUMENT, Confinement, Program, Report, Spec, Stage};
-use crate::view::{View, real};
+use crate::view::{View, WORKSPACE, real};
 
-/// Runs commands confined, in the way that was settled when it was made.
+/// Runs commands confined. Cheap to clone; the machine is looked at once, when that is first needed.
 #[derive(Clone, Debug)]
-pub struct Sandbox {
+pub struct Sandbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     child: PathBuf,
-    capabilities: Capabilities,
-    confinement: Confinement,
+    capabilities: OnceCell<Capabilities>,
 }
 
 /// What a child left behind.
@@ -31,39 +35,42 @@ struct Ended {
     stderr: Captured,
 }
 
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Sandbox {
-    /// Looks at the machine and settles on the confinement that `mode` means here.
-    ///
-    /// The running program is its own child: its `main` calls [`crate::run_if_child`] first.
-    ///
-    /// # Errors
-    /// [`SandboxError::Unavailable`] when the machine cannot do what is asked; [`SandboxError::Child`] when this
-    /// program cannot be its own child.
-    pub async fn new(mode: Mode) -> Result<Self, SandboxError> {
-        Self::with_child(mode, Path::new("/proc/self/exe")).await
+    /// A sandbox whose child is this program started again: its `main` calls [`crate::run_if_child`] first.
+    pub fn new() -> Self {
+        Self::with_child(Path::new("/proc/self/exe"))
     }
 
-    /// Like [`Sandbox::new`], with another program as the child, for a process that is not its own (a test).
-    ///
-    /// # Errors
-    /// As [`Sandbox::new`].
-    pub async fn with_child(mode: Mode, child: &Path) -> Result<Self, SandboxError> {
-        let capabilities = probe(child).await?;
-        let confinement = capabilities.confinement(mode)?;
-        Ok(Self { child: child.to_owned(), capabilities, confinement })
+    /// A sandbox with another program as the child, for a process that cannot be its own (a test).
+    pub fn with_child(child: &Path) -> Self {
+        Self(Arc::new(Inner { child: child.to_owned(), capabilities: OnceCell::new() }))
     }
 
-    /// Tries every layer, each in a child that does nothing else.
-    ///
-    /// # Errors
-    /// [`SandboxError::Child`] when this program cannot be its own child.
-    pub async fn probe() -> Result<Capabilities, SandboxError> {
-        probe(Path::new("/proc/self/exe")).await
+    /// What this machine can do.
+    pub async fn probe() -> Capabilities {
+        Self::new().capabilities().await.clone()
     }
 
-    /// What the machine can do, as it was when this was made.
-    pub fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+    /// What the machine can do: every layer is tried once, in a child that does nothing else.
+    pub async fn capabilities(&self) -> &Capabilities {
+        self.0.capabilities.get_or_init(|| probe(&self.0.child)).await
+    }
+
+    /// The path at which a command sees its workspace: [`WORKSPACE`] where it has a view of its own, the real path elsewhere.
+    ///
+    /// # Errors
+    /// [`SandboxError::Unavailable`] as in [`Sandbox::run`]; [`SandboxError::Path`] for a workspace that does not exist.
+    pub async fn workspace_inside(&self, mode: Mode, workspace: &Path) -> Result<PathBuf, SandboxError> {
+        match self.capabilities().await.confinement(mode)? {
+            Confinement::Full => Ok(WORKSPACE.into()),
+            Confinement::Degraded | Confinement::None => real(workspace),
+        }
     }
 
     /// Runs a command to its end, or to a limit, or until the returned future is dropped.
@@ -71,14 +78,29 @@ impl Sandbox {
     /// When it returns, no process of the command is left.
     ///
     /// # Errors
-    /// [`SandboxError::Path`] for a workspace or start directory that does not exist, [`SandboxError::Setup`] when a
-    /// layer cannot be set up (then nothing ran). That the program does not exist or fails is an [`Outcome`].
-    pub async fn run(&self, command: &Command) -> Result<Outcome, SandboxError> {
+    /// [`SandboxError::Unavailable`] when the machine cannot do what the mode asks, [`SandboxError::Path`] for a workspace
+    /// that does not exist, [`SandboxError::Setup`] when a layer cannot be set up; then nothing ran. That the program does
+    /// not exist or fails is an [`Outcome`].
+    pub async fn run(&self, mode: Mode, command: &Command) -> Result<Outcome, SandboxError> {
+        let capabilities = self.capabilities().await;
+        let confinement = capabilities.confinement(mode)?;
+        let view = View::of(command, confinement)?;
+        let mut env = command.env.clone();
+        env.insert("TMPDIR".to_owned(), temporary_directory(confinement, &view)?);
         let cgroups = Cgroups::create(&command.limits);
-        let mut spec = self.spec(command)?;
-        spec.cgroups = cgroups.entrances();
+        let (path, args, cwd) = (command.program.clone(), command.args.clone(), command.cwd.clone());
+        let spec = Spec {
+            confinement,
+            program: Some(Program { path, args, cwd, env }),
+            view,
+            network: command.network,
+            landlock: confinement != Confinement::None && capabilities.landlock_usable(),
+            limits: command.limits,
+            cgroups: cgroups.entrances(),
+        };
+        let layers = layers(&spec, &cgroups);
         let started = Instant::now();
-        let ended = run_child(&self.child, &spec).await?;
+        let ended = run_child(&self.0.child, &spec, cgroups).await?;
         let exit = match ended.report {
             Report::Ended(exit) => exit,
             Report::Refused { step, message } => return Err(SandboxError::Setup { step, message }),
@@ -90,23 +112,7 @@ impl Sandbox {
             stdout: ended.stdout.bytes,
             stderr: ended.stderr.bytes,
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            layers: layers(&spec, &cgroups),
-        })
-    }
-
-    fn spec(&self, command: &Command) -> Result<Spec, SandboxError> {
-        let view = View::of(command)?;
-        let mut env = command.env.clone();
-        env.insert("TMPDIR".to_owned(), temporary_directory(self.confinement, &view)?);
-        let cwd = real(&command.cwd)?;
-        Ok(Spec {
-            confinement: self.confinement,
-            program: Some(Program { path: command.program.clone(), args: command.args.clone(), cwd, env }),
-            view,
-            network: command.network,
-            landlock: self.confinement != Confinement::None && self.capabilities.landlock_usable(),
-            limits: command.limits,
-            cgroups: Vec::new(),
+            layers,
         })
     }
 }
@@ -121,10 +127,13 @@ fn temporary_directory(confinement: Confinement, view: &View) -> Result<String, 
     Ok(directory.to_string_lossy().into_owned())
 }
 
-/// The layers of a command that ran: each of them fails the command when it cannot be set up.
+/// The layers of a command that ran: each of them fails the command when it cannot be set up. Limits alone confine
+/// nothing.
 fn layers(spec: &Spec, cgroups: &Cgroups) -> Vec<Layer> {
+    if spec.confinement == Confinement::None {
+        return Vec::new();
+    }
     let full = spec.confinement == Confinement::Full;
-    let confined = spec.confinement != Confinement::None;
     [
         (full, Layer::UserNamespace),
         (full, Layer::PidNamespace),
@@ -133,9 +142,9 @@ fn layers(spec: &Spec, cgroups: &Cgroups) -> Vec<Layer> {
         (full, Layer::IpcNamespace),
         (full, Layer::UtsNamespace),
         (spec.landlock, Layer::Landlock),
-        (confined, Layer::Seccomp),
+        (true, Layer::Seccomp),
         (true, Layer::Rlimits),
-        (confined, Layer::NoNewPrivileges),
+        (true, Layer::NoNewPrivileges),
         (cgroups.pids, Layer::CgroupPids),
         (cgroups.memory, Layer::CgroupMemory),
         (true, Layer::Watch),
@@ -146,7 +155,7 @@ fn layers(spec: &Spec, cgroups: &Cgroups) -> Vec<Layer> {
     .collect()
 }
 
-async fn probe(child: &Path) -> Result<Capabilities, SandboxError> {
+async fn probe(child: &Path) -> Capabilities {
     let limits = Limits { wall_seconds: 10, ..Limits::default() };
     let spec = |confinement, landlock| Spec {
         confinement,
@@ -157,40 +166,50 @@ async fn probe(child: &Path) -> Result<Capabilities, SandboxError> {
         limits,
         cgroups: Vec::new(),
     };
-    let refused = |step: String, message: String| format!("{step}: {message}");
-    let (seccomp, landlock_abi) = match run_child(child, &spec(Confinement::Degraded, true)).await?.report {
-        Report::Ready { landlock_abi } => (Ok(()), landlock_abi),
-        Report::Refused { step, message } => (Err(refused(step, message)), 0),
-        Report::Ended(exit) => return Err(child_failed(&format!("{exit:?}"))),
+    let attempt = async |spec: &Spec| match run_child(child, spec, Cgroups::default()).await {
+        Ok(Ended { report: Report::Ready { landlock_abi }, .. }) => Ok(landlock_abi),
+        Ok(Ended { report: Report::Refused { step, message }, .. }) => Err(format!("{step}: {message}")),
+        Ok(Ended { report: Report::Ended(exit), .. }) => Err(format!("the attempt ended with {exit:?}")),
+        Err(error) => Err(error.to_string()),
     };
-    let namespaces = match run_child(child, &spec(Confinement::Full, false)).await?.report {
-        Report::Ready { .. } => Ok(()),
-        Report::Refused { step, message } => Err(refused(step, message)),
-        Report::Ended(exit) => Err(format!("namespaces: {exit:?}")),
-    };
+    let degraded = attempt(&spec(Confinement::Degraded, true)).await;
+    let full = attempt(&spec(Confinement::Full, false)).await;
     let cgroups = Cgroups::create(&limits);
-    Ok(Capabilities { namespaces, seccomp, landlock_abi, cgroup_pids: cgroups.pids, cgroup_memory: cgroups.memory })
+    Capabilities {
+        namespaces: full.map(drop),
+        landlock_abi: degraded.as_ref().copied().unwrap_or(0),
+        seccomp: degraded.map(drop),
+        cgroup_pids: cgroups.pids,
+        cgroup_memory: cgroups.memory,
+    }
 }
 
-async fn run_child(child: &Path, spec: &Spec) -> Result<Ended, SandboxError> {
+/// Starts a child and waits for its end. When nobody waits any more, our end of the socket closes; the child ends for
+/// that, and what it leaves is cleared away all the same.
+async fn run_child(child: &Path, spec: &Spec, cgroups: Cgroups) -> Result<Ended, SandboxError> {
     let failed = |error: io::Error| child_failed(&error.to_string());
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(|error| failed(error.into()))?;
-    let mut process = spawn(child, theirs).map_err(failed)?;
+    // Told before it lives: a program that is no child may be gone before it could be told.
     spec::tell(&ours, spec).map_err(failed)?;
-    let (Some(stdout), Some(stderr)) = (process.stdout.take(), process.stderr.take()) else {
-        return Err(child_failed("its output is not connected"));
-    };
-    let limit = spec.limits.output_bytes;
-    let (stdout, stderr, status) =
-        tokio::try_join!(capture(stdout, limit), capture(stderr, limit), process.wait()).map_err(failed)?;
+    let process = spawn(child, theirs).map_err(failed)?;
+    let collected = tokio::spawn(collect(process, spec.limits.output_bytes, cgroups)).await;
+    let (stdout, stderr, status) = collected.map_err(io::Error::other).flatten().map_err(failed)?;
     let report = spec::hear(&ours, RecvFlags::DONTWAIT).map_err(|_| {
-        child_failed(&format!("it ended without a report ({status}); does `main` call `run_if_child`?"))
+        child_failed(&format!("it ended without a report ({status}); does `main` call `sandbox::run_if_child`?"))
     })?;
     Ok(Ended { report, stdout, stderr })
 }
 
-/// Not killed when it is dropped: it sees our end of the socket close and ends everything that it started first.
+/// Holds the control groups until the child has ended.
+async fn collect(mut process: Child, limit: usize, _cgroups: Cgroups) -> io::Result<(Captured, Captured, ExitStatus)> {
+    let (Some(stdout), Some(stderr)) = (process.stdout.take(), process.stderr.take()) else {
+        return Err(io::Error::other("its output is not connected"));
+    };
+    tokio::try_join!(capture(stdout, limit), capture(stderr, limit), process.wait())
+}
+
+/// Never killed: it sees our end of the socket close, and ends everything that it started before it ends.
 fn spawn(child: &Path, socket: OwnedFd) -> io::Result<Child> {
     Process::new(child)
         .args([CHILD_ARGUMENT, Stage::Outer.name()])

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, SandboxError};
+use crate::spec::Confinement;
 
 /// The system's directories; where one is a symbolic link it stays one.
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
-/// The files of `/etc` that compilers, linkers and the C library need.
+/// The files of `/etc` that compilers, linkers and the C library need; the time zone is not among them.
 const ETC: [&str; 5] =
     ["/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime"];
 /// What the network needs besides.
@@ -25,6 +26,9 @@ const ETC_NETWORK: [&str; 8] = [
 ];
 /// The devices.
 pub(crate) const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// Where a command with a view of its own sees its workspace: the same path on every machine and for every job.
+pub const WORKSPACE: &str = "/workspace";
 
 /// What may be done with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +52,7 @@ pub(crate) struct View {
     pub(crate) binds: BTreeMap<PathBuf, Bind>,
     /// Path inside to target.
     pub(crate) links: BTreeMap<PathBuf, PathBuf>,
-    /// The writable directory, where there is one.
+    /// The path inside of the writable directory, where there is one.
     pub(crate) workspace: Option<PathBuf>,
 }
 
@@ -72,19 +76,18 @@ impl View {
     /// What a command may see.
     ///
     /// # Errors
-    /// [`SandboxError::Path`] when its workspace is no directory.
-    pub(crate) fn of(command: &Command) -> Result<Self, SandboxError> {
+    /// [`SandboxError::Path`] when its workspace does not exist.
+    pub(crate) fn of(command: &Command, confinement: Confinement) -> Result<Self, SandboxError> {
         let mut view = Self::of_system(command.network);
         for path in &command.read_only {
-            // A path through a symbolic link must be there under both names.
-            view.add_existing(path);
             if let Ok(real) = path.canonicalize() {
                 view.add_existing(&real);
             }
         }
-        let workspace = real(&command.workspace)?;
-        view.binds.insert(workspace.clone(), Bind { source: workspace.clone(), access: Access::Write });
-        view.workspace = Some(workspace);
+        let source = real(&command.workspace)?;
+        let inside = if confinement == Confinement::Full { WORKSPACE.into() } else { source.clone() };
+        view.binds.insert(inside.clone(), Bind { source, access: Access::Write });
+        view.workspace = Some(inside);
         Ok(view)
     }
 

@@ -14,25 +14,26 @@ const SOURCE: &str = "#[test]\nfn adds() {\n    assert_eq!(1 + 1, 2);\n}\n";
 async fn cargo_test_works_in_every_confinement() {
     let toolchain = toolchain::rust(&std::env::vars().collect(), Path::new("/")).await.unwrap();
     for mode in [Mode::Full, Mode::Degraded] {
-        let sandbox = Sandbox::with_child(mode, Path::new(env!("CARGO_BIN_EXE_sandbox-child"))).await;
-        let sandbox = sandbox.unwrap_or_else(|error| panic!("{mode:?} confinement cannot be tested here: {error}"));
+        let sandbox = Sandbox::with_child(Path::new(env!("CARGO_BIN_EXE_sandbox-child")));
         let job = tempfile::tempdir().unwrap();
+        let inside = sandbox.workspace_inside(mode, job.path()).await;
+        let inside = inside.unwrap_or_else(|error| panic!("{mode:?} confinement cannot be tested here: {error}"));
         let tree = job.path().join("tree");
         fs::create_dir_all(tree.join("src")).unwrap();
         fs::write(tree.join("Cargo.toml"), MANIFEST).unwrap();
         fs::write(tree.join("src/lib.rs"), SOURCE).unwrap();
-        let cargo_home = job.path().join("cargo-home").to_string_lossy().into_owned();
+        let cargo_home = inside.join("cargo-home").to_string_lossy().into_owned();
         let command = Command {
             program: "cargo".into(),
             args: vec!["test".into(), "--offline".into()],
-            cwd: tree,
+            cwd: inside.join("tree"),
             env: BTreeMap::from([("PATH".to_owned(), toolchain.path.clone()), ("CARGO_HOME".to_owned(), cargo_home)]),
             workspace: job.path().into(),
             read_only: toolchain.read_only.clone(),
             network: false,
             limits: Limits::default(),
         };
-        let outcome = sandbox.run(&command).await.unwrap();
+        let outcome = sandbox.run(mode, &command).await.unwrap();
         let (stdout, stderr) = (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
         assert_eq!(outcome.exit, Exit::Code(0), "{mode:?}\n{stdout}\n{stderr}");
         assert!(stdout.contains("test adds ... ok"), "{stdout}");

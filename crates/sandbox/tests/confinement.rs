@@ -9,7 +9,7 @@ use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use sandbox::{Command, Exit, Layer, Limit, Limits, Mode, Outcome, Sandbox};
+use sandbox::{Command, Exit, Layer, Limit, Limits, Mode, Outcome, Sandbox, WORKSPACE};
 use tempfile::TempDir;
 
 const HOSTILE: &str = env!("CARGO_BIN_EXE_sandbox-hostile");
@@ -20,15 +20,17 @@ const SIGXFSZ: i32 = 25;
 struct Place {
     outside: TempDir,
     sandbox: Sandbox,
+    mode: Mode,
 }
 
 impl Place {
     async fn new(mode: Mode) -> Self {
-        let sandbox = match Sandbox::with_child(mode, Path::new(CHILD)).await {
-            Ok(sandbox) => sandbox,
-            Err(error) => panic!("{mode:?} confinement cannot be tested here: {error}"),
-        };
-        let place = Self { outside: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), sandbox };
+        let sandbox = Sandbox::with_child(Path::new(CHILD));
+        let outside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        if let Err(error) = sandbox.workspace_inside(mode, outside.path()).await {
+            panic!("{mode:?} confinement cannot be tested here: {error}");
+        }
+        let place = Self { outside, sandbox, mode };
         fs::create_dir(place.workspace()).unwrap();
         fs::write(place.outside.path().join("secret"), "outside").unwrap();
         place
@@ -42,7 +44,7 @@ impl Place {
         Command {
             program: program.into(),
             args: args.iter().map(|&argument| argument.to_owned()).collect(),
-            cwd: self.workspace(),
+            cwd: if self.mode == Mode::Full { WORKSPACE.into() } else { self.workspace() },
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
             workspace: self.workspace(),
             read_only: vec![HOSTILE.into()],
@@ -59,7 +61,7 @@ impl Place {
     }
 
     async fn run(&self, command: &Command) -> Outcome {
-        self.sandbox.run(command).await.unwrap()
+        self.sandbox.run(self.mode, command).await.unwrap()
     }
 
     /// What the hostile program says of an attempt.
@@ -92,6 +94,8 @@ async fn the_layers_that_were_active_are_named() {
     }
     let online = place.run(&Command { network: true, ..place.command("true", &[]) }).await.layers;
     assert!(!online.contains(&Layer::NetworkNamespace));
+    let unconfined = Place::new(Mode::None).await;
+    assert_eq!(unconfined.run(&unconfined.command("true", &[])).await.layers, []);
 }
 
 #[tokio::test]
@@ -109,7 +113,7 @@ async fn exit_codes_signals_and_a_missing_program_are_told_apart() {
 async fn both_streams_are_captured() {
     let place = Place::new(Mode::Full).await;
     let outcome = place.run(&place.command("sh", &["-c", "echo out; echo err >&2; pwd"])).await;
-    assert_eq!(String::from_utf8_lossy(&outcome.stdout), format!("out\n{}\n", place.workspace().display()));
+    assert_eq!(String::from_utf8_lossy(&outcome.stdout), "out\n/workspace\n");
     assert_eq!(outcome.stderr, b"err\n");
     assert!(!outcome.truncated);
 }
@@ -176,9 +180,8 @@ async fn other_processes_are_not_seen() {
 #[tokio::test]
 async fn processes_outside_cannot_be_signalled() {
     let place = Place::new(Mode::Degraded).await;
-    if place.sandbox.capabilities().landlock_abi < 6 {
-        panic!("signals without namespaces need Landlock ABI 6: {}", place.sandbox.capabilities());
-    }
+    let capabilities = place.sandbox.capabilities().await;
+    assert!(capabilities.landlock_abi >= 6, "signals without namespaces need Landlock ABI 6: {capabilities}");
     place.refuses(&["kill", &std::process::id().to_string()]).await;
 }
 
@@ -272,7 +275,7 @@ async fn a_command_that_nobody_waits_for_any_more_ends() {
         assert!(made.success());
         let command = place.command(HOSTILE, &["stray", "", "pipe"]);
         let sandbox = place.sandbox.clone();
-        let running = tokio::spawn(async move { sandbox.run(&command).await });
+        let running = tokio::spawn(async move { sandbox.run(mode, &command).await });
         let mut reader = tokio::task::spawn_blocking(move || {
             let mut pipe = fs::File::open(pipe).unwrap();
             pipe.read_exact(&mut [0]).unwrap();
@@ -304,13 +307,15 @@ async fn a_workspace_that_is_not_there_is_refused_by_name() {
     let place = Place::new(Mode::Full).await;
     let mut command = place.command("true", &[]);
     command.workspace = place.outside.path().join("nowhere");
-    let error = place.sandbox.run(&command).await.unwrap_err().to_string();
+    let error = place.sandbox.run(place.mode, &command).await.unwrap_err().to_string();
     assert!(error.contains("nowhere"), "{error}");
 }
 
 #[tokio::test]
 async fn a_program_that_is_no_child_is_an_error_and_runs_nothing() {
-    let error = Sandbox::with_child(Mode::Auto, Path::new("/bin/true")).await.unwrap_err().to_string();
+    let sandbox = Sandbox::with_child(Path::new("/bin/true"));
+    assert!(!sandbox.capabilities().await.can_confine());
+    let error = sandbox.workspace_inside(Mode::Auto, Path::new("/")).await.unwrap_err().to_string();
     assert!(error.contains("run_if_child"), "{error}");
 }
 
