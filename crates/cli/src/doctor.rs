@@ -17,7 +17,7 @@ struct Finding {
 }
 
 pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
-    let findings = [git().await, confinement(), state_folder(state).await, key()];
+    let findings = [git().await, confinement().await, state_folder(state).await, key()];
     let mut code = 0;
     for finding in findings {
         println!("{} {}", if finding.good { "ok     " } else { "missing" }, finding.what);
@@ -39,8 +39,8 @@ async fn git() -> Finding {
     }
 }
 
-fn confinement() -> Finding {
-    let found = sandbox::Sandbox::probe();
+async fn confinement() -> Finding {
+    let found = sandbox::Sandbox::probe().await;
     Finding {
         good: found.can_confine(),
         what: format!("confinement: {found}"),

@@ -89,8 +89,8 @@ fn requirement(argument: &str) -> Result<String, Problem> {
 }
 
 /// Generated code is hostile: a machine that cannot confine it refuses, unless told otherwise.
-fn check_confinement(config: &RunConfig) -> Result<(), Problem> {
-    let found = sandbox::Sandbox::probe();
+async fn check_confinement(config: &RunConfig) -> Result<(), Problem> {
+    let found = sandbox::Sandbox::probe().await;
     match config.sandbox {
         SandboxMode::None => {
             eprintln!(
