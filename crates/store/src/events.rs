@@ -35,14 +35,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] if others were first again and again; [`StoreError::Unavailable`].
     pub async fn append_event(&self, run: &RunId, event: NewEvent) -> Result<u64, StoreError> {
-        let mut sequence = self.last_event(run).await? + 1;
         for _ in 0..ATTEMPTS {
+            // Read anew each time: counting on from a number that was lost would trail behind those who are faster.
+            let sequence = self.last_event(run).await? + 1;
             let item = self.event_item(run, sequence, event.clone()).await?;
             if self.put(item, Condition::absent()).await?.is_written() {
                 return Ok(sequence);
             }
-            // Somebody has this number, so the next one leaves no gap.
-            sequence += 1;
             self.step_aside().await;
         }
         Err(StoreError::Conflict(format!("the events of run {run}")))

@@ -21,7 +21,9 @@ impl Store {
         paths: &BTreeSet<RepoPath>,
     ) -> Result<BTreeMap<RepoPath, String>, StoreError> {
         let bytes = self.get_object(&snapshot.archive_key).await?;
-        let damaged = |problem: &dyn ToString| StoreError::corrupt(format!("object {}", snapshot.archive_key), problem.to_string());
+        let damaged = |problem: &dyn ToString| {
+            StoreError::corrupt(format!("object {}", snapshot.archive_key), problem.to_string())
+        };
         if Sha256::of(&bytes) != snapshot.archive_sha256 {
             return Err(damaged(&"its hash is not the snapshot's"));
         }
@@ -29,7 +31,8 @@ impl Store {
         let mut archive = tar::Archive::new(GzDecoder::new(bytes.as_slice()));
         for entry in archive.entries().map_err(|error| damaged(&error))? {
             let mut entry = entry.map_err(|error| damaged(&error))?;
-            let path = String::from_utf8(entry.path_bytes().into_owned()).ok().and_then(|path| RepoPath::new(path).ok());
+            let path =
+                String::from_utf8(entry.path_bytes().into_owned()).ok().and_then(|path| RepoPath::new(path).ok());
             let Some(path) = path.filter(|path| entry.header().entry_type().is_file() && paths.contains(path)) else {
                 continue;
             };

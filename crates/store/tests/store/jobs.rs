@@ -1,0 +1,124 @@
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use run_model::JobId;
+use run_model::Sha256;
+use run_model::evidence::{CheckJob, Purpose};
+use run_model::snapshot::SnapshotRef;
+use serde_json::{Value, json};
+use store::{OutboxKind, StoreError};
+
+use crate::world::{World, run_id};
+
+fn job(id: &str) -> CheckJob {
+    CheckJob {
+        job_id: JobId::new(id).unwrap(),
+        run_id: run_id("r-1"),
+        purpose: Purpose::Task,
+        snapshot: SnapshotRef {
+            commit: "c0".into(),
+            archive_key: "runs/r-1/snapshot.tar.gz".into(),
+            archive_sha256: Sha256::of(b"archive"),
+            manifest_key: "runs/r-1/manifest.json".into(),
+        },
+        overlay_key: None,
+        held_out_key: None,
+        config_key: "runs/r-1/config.json".into(),
+    }
+}
+
+async fn claimed(world: &World, runner: &str) -> Option<String> {
+    world.store.claim_job(runner).await.unwrap().map(|job| job.job_id.to_string())
+}
+
+async fn answer(world: &World, job: &str) -> (String, Result<Value, (String, String)>) {
+    let answer = world.store.answer_for(OutboxKind::Job, job).await.unwrap();
+    (answer.token, answer.result)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_runners_claim_each_job_once() {
+    let world = World::new().await;
+    for number in 0..40 {
+        world.store.put_job(job(&format!("j-{number}")), "t").await.unwrap();
+    }
+    let runners = (0..50).map(|number| {
+        let store = world.store.clone();
+        tokio::spawn(async move { store.claim_job(&format!("runner-{number}")).await.unwrap() })
+    });
+    let claims: Vec<CheckJob> = join_all(runners).await.into_iter().filter_map(Result::unwrap).collect();
+    let different: BTreeSet<_> = claims.iter().map(|job| job.job_id.clone()).collect();
+    assert_eq!((claims.len(), different.len()), (40, 40));
+}
+
+#[tokio::test]
+async fn the_oldest_job_goes_first() {
+    let world = World::new().await;
+    for id in ["j-z", "j-a"] {
+        world.store.put_job(job(id), "t").await.unwrap();
+        world.clock.advance(1);
+    }
+    assert_eq!(claimed(&world, "me").await.as_deref(), Some("j-z"));
+    assert_eq!(claimed(&world, "me").await.as_deref(), Some("j-a"));
+    assert_eq!(claimed(&world, "me").await, None);
+}
+
+#[tokio::test]
+async fn a_result_and_its_answer_are_written_together_once() {
+    let world = World::new().await;
+    world.store.put_job(job("j-1"), "the-token").await.unwrap();
+    assert!(matches!(world.store.answer_for(OutboxKind::Job, "j-1").await, Err(StoreError::Conflict(_))));
+    let claimed = world.store.claim_job("me").await.unwrap().unwrap();
+    assert_eq!(claimed, job("j-1"));
+    let result = json!({ "evidence": { "key": "k" } });
+    for _ in 0..2 {
+        world.store.complete_job(&claimed.job_id, "me", result.clone()).await.unwrap();
+    }
+    assert_eq!(world.outbox().await.len(), 1);
+    assert_eq!(answer(&world, "j-1").await, ("the-token".into(), Ok(result)));
+    let item = world.raw_item("JOB#j-1", "JOB").await.unwrap();
+    assert!(item.contains_key("expires_at") && !item.contains_key("gsi1pk"));
+    assert!(!format!("{item:?}").contains("the-token"));
+}
+
+#[tokio::test]
+async fn a_failure_is_answered_by_name() {
+    let world = World::new().await;
+    world.store.put_job(job("j-1"), "t").await.unwrap();
+    let claimed = world.store.claim_job("me").await.unwrap().unwrap();
+    world.store.fail_job(&claimed.job_id, "me", "Internal", "the sandbox broke").await.unwrap();
+    assert_eq!(answer(&world, "j-1").await.1, Err(("Internal".into(), "the sandbox broke".into())));
+}
+
+#[tokio::test]
+async fn only_who_holds_a_job_ends_it() {
+    let world = World::new().await;
+    world.store.put_job(job("j-1"), "t").await.unwrap();
+    let id = JobId::new("j-1").unwrap();
+    let refused = world.store.complete_job(&id, "me", json!(1)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+
+    claimed(&world, "the dead one").await.unwrap();
+    world.store.requeue_jobs_of_others("the dead one").await.unwrap();
+    assert_eq!(claimed(&world, "me").await, None);
+    world.store.requeue_jobs_of_others("me").await.unwrap();
+    assert_eq!(claimed(&world, "me").await.as_deref(), Some("j-1"));
+    let late = world.store.complete_job(&id, "the dead one", json!(1)).await.unwrap_err();
+    assert_eq!(late.to_string(), "conflict on job j-1, which the dead one does not hold");
+    world.store.complete_job(&id, "me", json!(2)).await.unwrap();
+    assert_eq!(answer(&world, "j-1").await.1, Ok(json!(2)));
+}
+
+#[tokio::test]
+async fn a_job_put_again_takes_the_new_token_and_runs_once() {
+    let world = World::new().await;
+    world.store.put_job(job("j-1"), "first").await.unwrap();
+    let id = world.store.claim_job("me").await.unwrap().unwrap().job_id;
+    world.store.put_job(job("j-1"), "second").await.unwrap();
+    assert_eq!(claimed(&world, "another").await, None);
+    world.store.complete_job(&id, "me", json!(1)).await.unwrap();
+    assert_eq!(answer(&world, "j-1").await.0, "second");
+    world.store.put_job(job("j-1"), "third").await.unwrap();
+    assert_eq!(world.outbox().await.len(), 2);
+    assert_eq!(answer(&world, "j-1").await, ("third".into(), Ok(json!(1))));
+}

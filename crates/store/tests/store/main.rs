@@ -1,0 +1,13 @@
+//! The store on a real table: the embedded cloud's, in a folder of its own for each test.
+
+#![expect(clippy::unwrap_used, reason = "what a test builds on has to work")]
+
+mod events;
+mod gates;
+mod jobs;
+mod ledger;
+mod objects;
+mod runs;
+mod sessions;
+mod tasks;
+mod world;

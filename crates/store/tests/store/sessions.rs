@@ -1,0 +1,71 @@
+use agent::ports::{Checkpoint, Message, Part, PortError, Sessions, Speaker};
+use aws_sdk_dynamodb::types::AttributeValue;
+use run_model::SessionId;
+
+use crate::world::{World, task_id};
+
+fn session() -> SessionId {
+    SessionId::new("developer", Some(&task_id("t1")), 1)
+}
+
+fn said(text: impl Into<String>) -> Message {
+    Message { speaker: Speaker::Assistant, parts: vec![Part::Text { text: text.into() }] }
+}
+
+#[tokio::test]
+async fn a_session_goes_on_where_it_was() {
+    let (world, run) = World::with_run().await;
+    let mut held = world.store.take(&run, &session()).await.unwrap();
+    assert_eq!((held.epoch, &held.checkpoint), (1, &Checkpoint::default()));
+    held.checkpoint.turns = 1;
+    held.checkpoint.messages.push(said("one"));
+    world.store.save(&run, &held).await.unwrap();
+    held.checkpoint.turns = 2;
+    world.store.save(&run, &held).await.unwrap();
+
+    let next = world.another_store().take(&run, &session()).await.unwrap();
+    assert_eq!((next.epoch, next.checkpoint), (2, held.checkpoint));
+}
+
+#[tokio::test]
+async fn an_invocation_that_was_given_up_cannot_write() {
+    let (world, run) = World::with_run().await;
+    let mut old = world.store.take(&run, &session()).await.unwrap();
+    let mut new = world.store.take(&run, &session()).await.unwrap();
+    new.checkpoint.messages.push(said("new"));
+    world.store.save(&run, &new).await.unwrap();
+    old.checkpoint.messages.push(said("old"));
+    assert_eq!(world.store.save(&run, &old).await, Err(PortError::Fenced(session())));
+    assert_eq!(world.store.take(&run, &session()).await.unwrap().checkpoint, new.checkpoint);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_dynamodb_would_refuse_lies_in_the_object_store() {
+    let (world, run) = World::with_run().await;
+    let mut held = world.store.take(&run, &session()).await.unwrap();
+    held.checkpoint.messages.push(said("x".repeat(700_000)));
+    world.store.save(&run, &held).await.unwrap();
+
+    let item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
+    assert!(!item.contains_key("body"));
+    assert!(item["body_ref"].as_s().unwrap().contains("runs/r-1/records/"));
+    let mut next = world.store.take(&run, &session()).await.unwrap();
+    assert_eq!(next.checkpoint, held.checkpoint);
+
+    // And back again once it is small.
+    next.checkpoint = Checkpoint { turns: 3, ..Checkpoint::default() };
+    world.store.save(&run, &next).await.unwrap();
+    assert_eq!(world.store.take(&run, &session()).await.unwrap().checkpoint, next.checkpoint);
+}
+
+#[tokio::test]
+async fn a_session_of_a_newer_program_is_left_alone() {
+    let (world, run) = World::with_run().await;
+    world.store.take(&run, &session()).await.unwrap();
+    let mut item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
+    item.insert("schema".into(), AttributeValue::N("2".into()));
+    world.put_raw(item.clone()).await;
+    let Err(PortError::Unavailable(message)) = world.store.take(&run, &session()).await else { panic!("it was taken") };
+    assert!(message.contains("RUN#r-1/SESSION#developer/t1/1 has schema 2"), "{message}");
+    assert_eq!(world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap(), item);
+}
