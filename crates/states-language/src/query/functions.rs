@@ -94,6 +94,10 @@ pub(super) fn register(
             }
         })?;
     }
+    if names.calls("shuffle") {
+        let draws = Rc::clone(draws);
+        evaluator.register_fn_override("shuffle", move |args: &[JValue]| shuffle(&mut draws.borrow_mut(), args))?;
+    }
     if names.calls("millis") {
         evaluator.register_fn_override("millis", move |_: &[JValue]| Ok(JValue::from(now_ms)))?;
     }
@@ -101,6 +105,17 @@ pub(super) fn register(
         evaluator.register_fn_override("now", move |args: &[JValue]| now(now_ms, args))?;
     }
     Ok(())
+}
+
+/// `$shuffle(array)`, by Fisher and Yates.
+fn shuffle(draws: &mut Draws, args: &[JValue]) -> HostFnResult {
+    let Some(JValue::Array(items)) = args.first() else { return Err(wrong("shuffle", "an array")) };
+    let mut items = items.to_vec();
+    for last in (1..items.len()).rev() {
+        let chosen = (draws.number()? * (last + 1) as f64) as usize;
+        items.swap(last, chosen.min(last));
+    }
+    Ok(JValue::array(items))
 }
 
 /// `$now(picture?, timezone?)` is `$fromMillis` of the step's one instant.

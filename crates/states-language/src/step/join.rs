@@ -88,12 +88,12 @@ impl Run<'_> {
             Kind::Map(_) => HistoryEventType::MapStateSucceeded,
             _ => HistoryEventType::ParallelStateSucceeded,
         };
+        if let Err(failure) = limits::check("The result of the state", &result) {
+            return self.fail_working(id, failure);
+        }
         self.release(id);
         self.record(id, done, Value::Null);
-        match limits::check("The result of the state", &result) {
-            Ok(()) => self.complete(id, Some(result)),
-            Err(failure) => self.fail(id, failure),
-        }
+        self.complete(id, Some(result));
     }
 
     fn next_item(&mut self, id: BranchId) -> Option<(usize, Value)> {

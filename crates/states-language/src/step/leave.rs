@@ -86,6 +86,9 @@ impl Run<'_> {
         if id != ROOT {
             return self.join(id, output);
         }
+        if self.overflow {
+            return;
+        }
         let details = json!({ "output": output.to_string(), "outputDetails": { "truncated": false } });
         let outcome = Outcome { status: Status::Succeeded, output: Some(output), error: None, cause: None };
         self.finish(outcome, HistoryEventType::ExecutionSucceeded, details);

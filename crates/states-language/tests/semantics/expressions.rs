@@ -58,6 +58,14 @@ fn chance_comes_from_outside_however_much_is_drawn() {
 }
 
 #[test]
+fn a_shuffle_is_chance_from_outside_too() {
+    let shuffled = value("$shuffle([1..30])");
+    assert_eq!(shuffled, value("$shuffle([1..30])"));
+    assert_ne!(shuffled, value("[1..30]"));
+    assert_eq!(value("$sort($shuffle([1..30]))"), value("[1..30]"));
+}
+
+#[test]
 fn what_comes_to_nothing_or_breaks_is_an_error() {
     for (expression, expected) in [
         ("$partition([1..4], 0)", "returned nothing (undefined)."),

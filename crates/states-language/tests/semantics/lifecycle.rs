@@ -139,6 +139,7 @@ fn data_beyond_the_limit_fails_where_it_arises() {
     let map = json!({ "Type": "Map", "ItemProcessor": { "StartAt": "In", "States": { "In": inner } }, "End": true });
     let world = World::start(&machine("Only", json!({ "Only": map })), items);
     assert_eq!(world.error(), "States.DataLimitExceeded", "the results together");
+    assert!(world.events().contains(&"MapStateFailed") && !world.events().contains(&"MapStateSucceeded"));
 }
 
 #[test]
@@ -172,6 +173,35 @@ fn nothing_is_called_once_the_history_is_full() {
     assert_eq!(world.history[24_998].kind.as_str(), "TaskScheduled");
     assert_eq!(world.error(), "States.Runtime");
     assert!(world.calls.is_empty() && world.timers.is_empty());
+}
+
+/// After a call (5 events) it goes round so often, 4 events each time, and then ends.
+fn rounds(n: u32) -> World {
+    let more = format!("{{% $n < {n} %}}");
+    let definition = machine(
+        "Call",
+        json!({
+            "Call": invoke("f", json!({ "Next": "Count" })),
+            "Count": { "Type": "Pass", "Assign": { "n": "{% $exists($n) ? $n + 1 : 1 %}" }, "Next": "Enough" },
+            "Enough": { "Type": "Choice", "Choices": [{ "Condition": more, "Next": "Count" }], "Default": "End" },
+            "End": { "Type": "Succeed" },
+        }),
+    );
+    let mut world = World::start(&definition, json!({}));
+    world.returns("f", json!({}));
+    world
+}
+
+#[test]
+fn an_end_that_no_longer_fits_the_history_is_a_failure() {
+    let world = rounds(6_247);
+    assert_eq!(world.history.len() as u64, MAX_HISTORY_EVENTS - 3);
+    world.output();
+
+    let world = rounds(6_248);
+    assert_eq!(world.history[24_998].kind.as_str(), "SucceedStateEntered");
+    assert_eq!(world.error(), "States.Runtime");
+    assert_eq!(world.history.len() as u64, MAX_HISTORY_EVENTS);
 }
 
 #[test]
