@@ -31,7 +31,7 @@ impl fmt::Debug for Failure {
 /// Answers invocations, one after the other, until the Runtime API is gone. Begins to log first.
 ///
 /// `handler` is given the event and the invocation's deadline in milliseconds since the epoch. Its error's name becomes the
-/// error type that machines match; a panic is an [`ErrorName::Internal`].
+/// error type that machines match; a panic, where it unwinds, is an [`ErrorName::Internal`].
 ///
 /// # Errors
 /// [`HostError::MissingVariable`] outside of Lambda; [`HostError::RuntimeApi`] if the Runtime API fails.
