@@ -40,7 +40,7 @@ pub(crate) async fn run(state: &Path, options: RunOptions) -> Result<u8, Problem
 
 /// Starts a run and follows it.
 pub(crate) async fn start(state: &Path, request: Request, waiting: &Waiting) -> Result<u8, Problem> {
-    check_confinement(&request.config)?;
+    check_confinement(&request.config).await?;
     let local = Local::drive(state).await?;
     check_key(&local, &request.config).await?;
     introduce(&request);
