@@ -16,7 +16,7 @@ type Key = (i64, TimerId);
 #[derive(Default)]
 pub(super) struct Timers {
     set: Mutex<Set>,
-    sooner: Notify,
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -40,26 +40,34 @@ impl Set {
 impl Timers {
     /// Sets a timer, or moves one that is set.
     pub(super) fn set(&self, execution: i64, timer: TimerId, due_ms: i64) {
-        let mut set = lock(&self.set);
-        let first = set.first_due();
-        set.remove((execution, timer));
-        set.by_due.insert((due_ms, (execution, timer)));
-        set.due.insert((execution, timer), due_ms);
-        if first.is_none_or(|first| due_ms < first) {
-            self.sooner.notify_one();
-        }
+        self.change(|set| {
+            set.remove((execution, timer));
+            set.by_due.insert((due_ms, (execution, timer)));
+            set.due.insert((execution, timer), due_ms);
+        });
     }
 
     pub(super) fn cancel(&self, execution: i64, timer: TimerId) {
-        lock(&self.set).remove((execution, timer));
+        self.change(|set| set.remove((execution, timer)));
     }
 
     /// Forgets every timer of an execution that is over.
     pub(super) fn cancel_all(&self, execution: i64) {
+        self.change(|set| {
+            let of_execution = (execution, TimerId(0))..=(execution, TimerId(u64::MAX));
+            let keys: Vec<Key> = set.due.range(of_execution).map(|(key, _)| *key).collect();
+            keys.into_iter().for_each(|key| set.remove(key));
+        });
+    }
+
+    /// Changes what is set; the sleeper looks again if it would now wake at the wrong moment.
+    fn change(&self, change: impl FnOnce(&mut Set)) {
         let mut set = lock(&self.set);
-        let of_execution = (execution, TimerId(0))..=(execution, TimerId(u64::MAX));
-        let keys: Vec<Key> = set.due.range(of_execution).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| set.remove(key));
+        let before = set.first_due();
+        change(&mut set);
+        if set.first_due() != before {
+            self.changed.notify_one();
+        }
     }
 
     /// Calls `fire` for every timer as it comes due, for ever.
@@ -68,12 +76,12 @@ impl Timers {
             let due = self.take_due(clock.now_ms());
             due.into_iter().for_each(|(execution, timer)| fire(execution, timer));
             let next = lock(&self.set).first_due();
-            let sooner = self.sooner.notified();
+            let changed = self.changed.notified();
             match next {
-                None => sooner.await,
+                None => changed.await,
                 Some(due_ms) => {
                     tokio::select! {
-                        () = sooner => {}
+                        () = changed => {}
                         () = clock.sleep_until(due_ms) => {}
                     }
                 }
@@ -125,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_earlier_timer_wakes_the_sleeper() {
+    async fn the_sleeper_waits_for_the_earliest_timer_only() {
         let (timers, clock) = (Timers::default(), VirtualClock::at(0));
         let fired = Mutex::new(0);
         let run = timers.run(Arc::new(clock.clone()), |_, _| *lock(&fired) += 1);
@@ -136,7 +144,10 @@ mod tests {
         timers.set(1, TimerId(2), 10);
         assert!(futures::poll!(&mut run).is_pending());
         assert_eq!(clock.next_due_ms(), Some(10));
-        clock.advance(10);
+        timers.set(1, TimerId(2), 20);
+        assert!(futures::poll!(&mut run).is_pending());
+        assert_eq!(clock.next_due_ms(), Some(20));
+        clock.advance(20);
         assert!(futures::poll!(&mut run).is_pending());
         assert_eq!(*lock(&fired), 1);
     }
