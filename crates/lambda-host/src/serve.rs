@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use run_model::{ErrorName, FunctionError};
 use serde_json::Value;
@@ -50,7 +51,9 @@ where
     let handler = &handler;
     let service = service_fn(|event: LambdaEvent<Value>| {
         let deadline_ms = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
-        let work = AssertUnwindSafe(async move { handler(event.payload, deadline_ms).await }).catch_unwind();
+        // Behind a box, or the compiler has to look through every layer of every handler's future.
+        let work: LocalBoxFuture<'_, _> = Box::pin(async move { handler(event.payload, deadline_ms).await });
+        let work = AssertUnwindSafe(work).catch_unwind();
         let named = async move { work.await.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map_err(Failure) };
         named.instrument(tracing::info_span!("function", name))
     });

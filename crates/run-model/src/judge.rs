@@ -6,6 +6,7 @@ mod describe;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use acceptance::{AcceptanceResult, RegressionProof, acceptance, regression_proof};
+pub use describe::{describe_evidence, describe_red_base};
 use serde::{Deserialize, Serialize};
 
 use crate::Sha256;

@@ -20,7 +20,7 @@ pub(crate) async fn baseline(
     acceptance: Option<ArtefactRef>,
 ) -> Result<Value, FunctionError> {
     let base: Evidence = context.store.get_json(&evidence).await?;
-    let notice = judge::describe_baseline(&base);
+    let notice = judge::describe_red_base(&base);
     context
         .store
         .update_run(&run_id, |run| {
@@ -94,7 +94,7 @@ pub(crate) async fn accept_design(
     design
         .accept(&plan)
         .map_err(|problem| FunctionError::new(ErrorName::PolicyRefused, format!("the design: {problem}")))?;
-    let risk = assess_plan(&plan, &|path| rules.is_protected(path), &|path| rules.is_manifest(path));
+    let risk = assess_plan(&plan, &|path| change::classify(&rules, path));
     context
         .store
         .update_run(&run_id, |run| {

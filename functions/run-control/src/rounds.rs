@@ -52,7 +52,7 @@ pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value
     let now: Evidence = context.store.get_json(&measured.evidence).await?;
     let judgement = judge::judge(&base, &now);
     let proof = match &measured.proof {
-        Some(proof) => Some(judge::regression_proof(&base, &context.store.get_json(proof).await?, &now)),
+        Some(proof) => Some(judge::regression_proof(&base, &context.store.get_json(proof).await?, &now).holds()),
         None => None,
     };
     let overlay: Overlay = match &measured.overlay {
@@ -60,7 +60,7 @@ pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value
         None => Overlay::default(),
     };
     let touches_manifest = overlay.paths().any(|path| rules.is_manifest(path.as_str()));
-    let fingerprint = judgement.fingerprint();
+    let fingerprint = judge::fingerprint(&now, &judgement);
     let task = context
         .store
         .update_task(&measured.run_id, &measured.task_id, |task| {
@@ -68,7 +68,7 @@ pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value
             settle(task, measured.iteration, touches_manifest, &judgement, &fingerprint);
         })
         .await?;
-    let message = judgement.describe();
+    let message = judgement.to_string();
     let event = NewEvent { task: Some(measured.task_id), ..NewEvent::new("evidence.judged", message) };
     context.store.append_event(&measured.run_id, event).await?;
     Ok(json!({ "next": next(&task, judgement.green, measured.iteration) }))
@@ -91,7 +91,7 @@ fn settle(task: &mut TaskRecord, iteration: u32, touches_manifest: bool, judgeme
     } else if !judgement.green {
         task.failure_fingerprints.push(fingerprint.clone());
         let same = task.failure_fingerprints.iter().rev().take_while(|earlier| *earlier == fingerprint).count();
-        next_round(task, vec![judgement.describe()], same >= SAME_FAILURE_ROUNDS);
+        next_round(task, vec![judgement.to_string()], same >= SAME_FAILURE_ROUNDS);
     }
 }
 

@@ -1,16 +1,18 @@
 //! The Lambda: settings from the environment, then one event after the other.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use lambda_host::{OsRandomness, SystemClock};
+use lambda_host::{HostError, OsRandomness, SystemClock};
+use store::Names;
 
-fn main() -> ExitCode {
-    lambda_host::serve("task-callback", |host| {
-        let context = Arc::new(task_callback::Context::new(&host.sdk, host.names(), Arc::new(SystemClock), Arc::new(OsRandomness)));
-        move |input, _deadline_ms| {
-            let context = context.clone();
-            async move { task_callback::handle(&context, input).await }
-        }
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), HostError> {
+    let sdk = lambda_host::sdk_config_from_environment()?;
+    let names = Names::for_stage(&lambda_host::stage_from_environment()?);
+    let context = Arc::new(task_callback::Context::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness)));
+    lambda_host::serve("task-callback", move |event, _deadline_ms| {
+        let context = context.clone();
+        async move { task_callback::handle(&context, event).await }
     })
+    .await
 }

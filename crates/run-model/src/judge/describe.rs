@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{AcceptanceResult, Judgement, RegressionProof};
+use crate::evidence::{CommandEvidence, Evidence, Exit, TestOutcome};
 
 /// How many names a list shows before it says how many more there are.
 const SHOWN: usize = 10;
@@ -54,6 +55,36 @@ impl fmt::Display for AcceptanceResult {
     }
 }
 
+/// One line on what a tree's checks showed: counts, and the failing tests by name.
+pub fn describe_evidence(evidence: &Evidence) -> String {
+    let one = |check: &CommandEvidence| {
+        let named = |outcome| check.tests.iter().filter(move |test| test.outcome == outcome);
+        let passed = named(TestOutcome::Passed).count();
+        let failed: Vec<&str> = named(TestOutcome::Failed).map(|test| test.name.as_str()).collect();
+        let ended = match &check.exit {
+            Exit::Code(0) => String::new(),
+            Exit::Code(code) => format!(", exit code {code}"),
+            Exit::Signal(signal) => format!(", ended by signal {signal}"),
+            Exit::Limit(limit) => format!(", ended at its {limit} limit"),
+            Exit::NotStarted(why) => format!(", not started: {why}"),
+        };
+        let more = failed.len().saturating_sub(SHOWN);
+        let names = match failed.len() {
+            0 => String::new(),
+            _ if more > 0 => format!(" ({} and {more} more)", failed[..SHOWN].join(", ")),
+            _ => format!(" ({})", failed.join(", ")),
+        };
+        format!("{}: {passed} passed, {} failed{names}{ended}", check.name, failed.len())
+    };
+    evidence.commands.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// What a person should know of a base whose checks fail; `None` if they pass.
+pub fn describe_red_base(evidence: &Evidence) -> Option<String> {
+    let red = evidence.commands.iter().any(|check| !check.exit.is_success());
+    red.then(|| format!("the checks fail on the base already ({}); what fails there counts as known", describe_evidence(evidence)))
+}
+
 fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[String]) -> fmt::Result {
     items.iter().take(SHOWN).try_for_each(|item| write!(f, "\n  {what}: {item}"))?;
     if items.len() > SHOWN { write!(f, "\n  {what}: and {} more", items.len() - SHOWN) } else { Ok(()) }
@@ -61,6 +92,7 @@ fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[String]) -> fmt::Result
 
 #[cfg(test)]
 mod tests {
+    use super::{describe_evidence, describe_red_base};
     use crate::judge::tests::{check, evidence};
     use crate::judge::{acceptance, judge, regression_proof};
 
@@ -73,6 +105,14 @@ mod tests {
         let now = evidence(&[check("test", 101, &tests), check("lint", 1, &[])]);
         insta::assert_snapshot!(judge(&base, &now));
         insta::assert_snapshot!(judge(&base, &base));
+    }
+
+    #[test]
+    fn evidence_is_told_in_a_line() {
+        let red = evidence(&[check("test", 101, &["+a", "-b"]), check("lint", 0, &[])]);
+        assert_eq!(describe_evidence(&red), "test: 1 passed, 1 failed (b), exit code 101; lint: 0 passed, 0 failed");
+        assert!(describe_red_base(&red).unwrap().contains("counts as known"));
+        assert_eq!(describe_red_base(&evidence(&[check("test", 0, &["+a"])])), None);
     }
 
     #[test]

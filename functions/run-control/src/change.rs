@@ -1,0 +1,243 @@
+//! The change as a whole: put together from the tasks, judged, scanned, and its risk measured.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config::{ConfigError, PathRules};
+use run_model::change_set::{ChangeSet, Overlay};
+use run_model::evidence::{Evidence, Purpose};
+use run_model::judge::{self, AcceptanceResult, Judgement};
+use run_model::plan::Plan;
+use run_model::risk::{ChangeFacts, PathClass, PathFacts, RiskHint, assess_change};
+use run_model::run::{ArtefactRef, Ending, Outcome, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
+use run_model::scan::{ScanFinding, scan};
+use run_model::verdict::Verdict;
+use run_model::{ErrorName, FunctionError, RepoPath, RunId};
+use serde_json::{Value, json};
+
+use crate::{Context, planning};
+
+pub(crate) fn bad_config(problem: ConfigError) -> FunctionError {
+    FunctionError::invalid("config", problem)
+}
+
+/// What the settings say of a path.
+pub(crate) fn classify(rules: &PathRules, path: &str) -> PathClass {
+    PathClass { protected: rules.is_protected(path), manifest: rules.is_manifest(path), test: rules.is_test(path) }
+}
+
+/// One change set from all tasks, or the end that a task's end means.
+pub(crate) async fn merge(context: &Context, run_id: RunId) -> Result<Value, FunctionError> {
+    let run = context.store.enter_stage(&run_id, Stage::Verify).await?;
+    let tasks = context.store.tasks(&run_id).await?;
+    if let Some(ending) = unfinished(&run_id, &tasks) {
+        return end(context, &run_id, ending).await;
+    }
+    let overlay = merged_overlay(context, &tasks.iter().collect::<Vec<_>>()).await?;
+    if overlay.is_empty() {
+        let next_step = "Say more exactly what should be different, and start again.".to_owned();
+        return end(context, &run_id, failed("The crew changed nothing.".into(), next_step)).await;
+    }
+    let missing = || FunctionError::new(ErrorName::Internal, format!("{run_id} has no snapshot"));
+    let base_commit = run.snapshot.as_ref().ok_or_else(missing)?.commit.clone();
+    let artefact = context.store.put_json(&run_id, &overlay).await?;
+    let change_set = context.store.put_json(&run_id, &ChangeSet { base_commit, overlay }).await?;
+    context
+        .store
+        .update_run(&run_id, |run| {
+            if run.change_set.as_ref() != Some(&change_set) {
+                // What was measured and published belonged to another change.
+                run.risk = None;
+                run.commit = None;
+            }
+            run.change_set = Some(change_set.clone());
+        })
+        .await?;
+    Ok(json!({ "next": "verify", "overlay": artefact }))
+}
+
+/// The gravest end among the tasks, if not all are done.
+fn unfinished(run_id: &RunId, tasks: &[TaskRecord]) -> Option<Ending> {
+    let order = [TaskStatus::Failed, TaskStatus::NeedsSetup, TaskStatus::LimitReached, TaskStatus::Running, TaskStatus::Waiting];
+    let worst = order.into_iter().find_map(|status| tasks.iter().find(|task| task.status == status))?;
+    let (id, said) = (&worst.task_id, worst.feedback.join("\n"));
+    let resume = format!("`gatewright runs resume {run_id}` tries again.");
+    let (status, reason, next_step) = match worst.status {
+        TaskStatus::NeedsSetup => (
+            RunStatus::NeedsSetup,
+            format!("Task {id} touches a manifest or lock file, so its dependencies have to be set up anew before it can be checked."),
+            "Make that change to the dependencies yourself, commit it, and start again.".to_owned(),
+        ),
+        TaskStatus::LimitReached => {
+            (RunStatus::LimitReached, format!("Task {id} met its bound in round {}: {said}", worst.iteration), resume)
+        }
+        _ => (RunStatus::Failed, format!("Task {id} failed: {said}"), resume),
+    };
+    Some(Ending { status, outcome: Outcome { reason, next_step } })
+}
+
+async fn end(context: &Context, run_id: &RunId, ending: Ending) -> Result<Value, FunctionError> {
+    context.store.update_run(run_id, |run| run.ending = Some(ending.clone())).await?;
+    Ok(json!({ "next": "finish", "overlay": null }))
+}
+
+fn failed(reason: String, next_step: String) -> Ending {
+    Ending { status: RunStatus::Failed, outcome: Outcome { reason, next_step } }
+}
+
+/// What these tasks made together, wave by wave.
+pub(crate) async fn merged_overlay(context: &Context, tasks: &[&TaskRecord]) -> Result<Overlay, FunctionError> {
+    let mut waves: BTreeMap<u32, Vec<&TaskRecord>> = BTreeMap::new();
+    for task in tasks {
+        waves.entry(task.wave).or_default().push(task);
+    }
+    let mut merged = Overlay::default();
+    for tasks in waves.into_values() {
+        let mut edits = Vec::new();
+        for task in &tasks {
+            if let Some(overlay) = &task.overlay {
+                edits.push(own_edits(context.store.get_json(overlay).await?, &merged));
+            }
+        }
+        let names: Vec<&str> = tasks.iter().map(|task| task.task_id.as_str()).collect();
+        let wave = Overlay::merge(edits).map_err(|path| {
+            let problem = format!("{path} was changed differently by tasks that ran side by side ({})", names.join(", "));
+            FunctionError::new(ErrorName::MergeConflict, problem)
+        })?;
+        merged.extend(wave);
+    }
+    Ok(merged)
+}
+
+/// What a task changed beyond what its wave was given.
+fn own_edits(overlay: Overlay, given: &Overlay) -> Overlay {
+    Overlay(overlay.0.into_iter().filter(|(path, edit)| given.0.get(path) != Some(edit)).collect())
+}
+
+/// Everything that is known of the whole change.
+struct Measured {
+    judgement: Judgement,
+    acceptance: Option<AcceptanceResult>,
+    findings: Vec<ScanFinding>,
+}
+
+/// Evidence, scan and risk of the actual diff, before any ref is written.
+pub(crate) async fn assess(
+    context: &Context,
+    run_id: RunId,
+    evidence: ArtefactRef,
+    acceptance: Option<ArtefactRef>,
+) -> Result<Value, FunctionError> {
+    let recorded = (evidence.clone(), acceptance.clone());
+    let run = context
+        .store
+        .update_run(&run_id, |run| {
+            run.evidence.retain(|(purpose, _)| !matches!(purpose, Purpose::Final | Purpose::AcceptanceFinal));
+            run.evidence.push((Purpose::Final, recorded.0.clone()));
+            run.evidence.extend(recorded.1.clone().map(|evidence| (Purpose::AcceptanceFinal, evidence)));
+        })
+        .await?;
+    let overlay = change_set(context, &run).await?.overlay;
+    let base = base_contents(context, &run, &overlay).await?;
+    let content = |path: &RepoPath| base.get(path).cloned();
+    let measured = Measured {
+        judgement: judge::judge(&context.evidence(&run, Purpose::Baseline).await?, &context.store.get_json(&evidence).await?),
+        acceptance: accepted(context, &run, &evidence, acceptance.as_ref()).await?,
+        findings: scan(&overlay, &content),
+    };
+    let rules = PathRules::new(&context.config(&run).await?).map_err(bad_config)?;
+    let facts = facts(context, &run, &measured, PathFacts::of(&overlay, &content, &|path| classify(&rules, path.as_str()))).await?;
+    let risk = assess_change(&facts);
+    let ending = verdict(&run_id, &measured);
+    let next = if ending.is_none() { "publish" } else { "finish" };
+    context
+        .store
+        .update_run(&run_id, |run| {
+            run.risk = Some(risk.clone());
+            run.ending.clone_from(&ending);
+        })
+        .await?;
+    context.tell(&run_id, "change.assessed", told(&measured, risk.level.as_str())).await?;
+    Ok(json!({ "next": next }))
+}
+
+async fn change_set(context: &Context, run: &RunRecord) -> Result<ChangeSet, FunctionError> {
+    let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no change set", run.run_id));
+    Ok(context.store.get_json(run.change_set.as_ref().ok_or_else(missing)?).await?)
+}
+
+async fn base_contents(
+    context: &Context,
+    run: &RunRecord,
+    overlay: &Overlay,
+) -> Result<BTreeMap<RepoPath, String>, FunctionError> {
+    let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no snapshot", run.run_id));
+    let paths: BTreeSet<RepoPath> = overlay.paths().cloned().collect();
+    Ok(context.store.base_contents(run.snapshot.as_ref().ok_or_else(missing)?, &paths).await?)
+}
+
+async fn accepted(
+    context: &Context,
+    run: &RunRecord,
+    evidence: &ArtefactRef,
+    acceptance: Option<&ArtefactRef>,
+) -> Result<Option<AcceptanceResult>, FunctionError> {
+    let Some(acceptance) = acceptance else { return Ok(None) };
+    let base = context.evidence(run, Purpose::Baseline).await?;
+    let base_with = context.evidence(run, Purpose::AcceptanceBase).await?;
+    let plain: Evidence = context.store.get_json(evidence).await?;
+    let with: Evidence = context.store.get_json(acceptance).await?;
+    Ok(Some(judge::acceptance(&base, &base_with, &plain, &with)))
+}
+
+async fn facts(
+    context: &Context,
+    run: &RunRecord,
+    measured: &Measured,
+    paths: Vec<PathFacts>,
+) -> Result<ChangeFacts, FunctionError> {
+    let tasks = context.store.tasks(&run.run_id).await?;
+    let plan: Plan = context.store.get_json(planning::planned(run)?).await?;
+    let mut hints: Vec<RiskHint> =
+        plan.risk_hint.map(|level| RiskHint { from: "orchestrator".into(), level }).into_iter().collect();
+    for verdict in tasks.iter().filter_map(|task| task.verdict.as_ref()) {
+        let verdict: Verdict = context.store.get_json(verdict).await?;
+        hints.extend(verdict.risk_hint.map(|level| RiskHint { from: "reviewer".into(), level }));
+    }
+    // Documentation needs no regression proof; code without a proven new test says so.
+    let needs_proof = !paths.is_empty() && tasks.iter().any(|task| task.overlay.is_some());
+    Ok(ChangeFacts {
+        red_base: !context.evidence(run, Purpose::Baseline).await?.commands.iter().all(|check| check.exit.is_success()),
+        regression_proof: needs_proof.then(|| tasks.iter().all(|task| task.regression_proof == Some(true))),
+        judgement: measured.judgement.clone(),
+        paths,
+        hints,
+    })
+}
+
+/// The end that red evidence, unmet acceptance tests or a blocking finding mean; `None` if the change is good.
+fn verdict(run_id: &RunId, measured: &Measured) -> Option<Ending> {
+    let resume = format!("`gatewright runs resume {run_id} --from build` lets the crew try again.");
+    if !measured.judgement.green {
+        return Some(failed(format!("The whole change is {}", measured.judgement), resume));
+    }
+    if let Some(unmet) = measured.acceptance.as_ref().filter(|acceptance| !acceptance.ok) {
+        return Some(failed(format!("The change was not accepted: {unmet}"), resume));
+    }
+    let blocking: Vec<String> = measured
+        .findings
+        .iter()
+        .filter(|finding| finding.blocking)
+        .map(|finding| format!("{}:{} {} ({})", finding.path, finding.line, finding.message, finding.rule))
+        .collect();
+    (!blocking.is_empty()).then(|| failed(format!("The scan blocks the change: {}", blocking.join("; ")), resume))
+}
+
+fn told(measured: &Measured, level: &str) -> String {
+    let colour = if measured.judgement.green { "green" } else { "red" };
+    let acceptance = match &measured.acceptance {
+        None => "",
+        Some(AcceptanceResult { ok: true, .. }) => ", the held-out tests pass",
+        Some(_) => ", the held-out tests are not met",
+    };
+    format!("the whole change is {colour}{acceptance}; {} findings of the scan; {level} risk", measured.findings.len())
+}
