@@ -63,6 +63,8 @@ pub(crate) struct World {
     pub(crate) execution: Execution,
     pub(crate) env: Fixed,
     pub(crate) timers: BTreeMap<TimerId, i64>,
+    /// Every action, in order.
+    pub(crate) actions: Vec<Action>,
     /// Calls without an answer.
     pub(crate) calls: Vec<Action>,
     /// Child executions that were called off.
@@ -112,6 +114,7 @@ impl World {
             execution: Execution::new(identity(), input),
             env: Fixed::new(),
             timers: BTreeMap::new(),
+            actions: Vec::new(),
             calls: Vec::new(),
             stopped: Vec::new(),
             history: Vec::new(),
@@ -138,6 +141,7 @@ impl World {
     }
 
     fn perform(&mut self, action: Action) {
+        self.actions.push(action.clone());
         match action {
             Action::InvokeFunction { .. } | Action::StartExecution { .. } => self.calls.push(action),
             Action::StopExecution { .. } => self.stopped.push(action),
