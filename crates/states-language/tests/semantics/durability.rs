@@ -121,7 +121,7 @@ fn play(machine: &Machine, script: &[u16], reread: impl Fn(usize) -> bool) -> (V
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn writing_and_reading_between_any_two_steps_changes_nothing(
