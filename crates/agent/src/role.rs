@@ -1,6 +1,5 @@
 //! What makes a role: a prompt, an output type, tools, and what it may write.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use run_model::RepoPath;
 use serde_json::Value;
 
@@ -15,7 +14,7 @@ pub struct Role {
     pub tools: &'static [ToolKind],
     /// What it may write.
     pub writes: Writes,
-    /// JSON Schema of its output, usually [`crate::schema::schema_of`] of a type of the run model.
+    /// JSON Schema of its output, usually [`crate::schema_of`] of a type of the run model.
     pub output_schema: fn() -> Value,
 }
 
@@ -38,6 +37,22 @@ pub enum ToolKind {
     RunChecks,
 }
 
+impl ToolKind {
+    /// The tools that look and change nothing.
+    pub const READING: &'static [Self] = &[Self::ListFiles, Self::ReadFile, Self::Search];
+
+    /// Every tool.
+    pub const ALL: &'static [Self] = &[
+        Self::ListFiles,
+        Self::ReadFile,
+        Self::Search,
+        Self::WriteFile,
+        Self::EditFile,
+        Self::DeleteFile,
+        Self::RunChecks,
+    ];
+}
+
 /// What a role may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writes {
@@ -49,51 +64,33 @@ pub enum Writes {
     Source,
 }
 
-/// Decides which paths a session may write.
-#[derive(Clone, Debug)]
-pub struct PathGuard {
-    writes: Writes,
-    protected: GlobSet,
-    tests: GlobSet,
-    test_globs: Vec<String>,
+/// What the run's settings say about a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    /// It decides what runs with rights or what the rules say: no agent writes it.
+    Protected,
+    /// It holds tests.
+    Test,
+    /// Anything else.
+    Source,
 }
 
-impl PathGuard {
-    /// A guard from the run's globs; `*` stays within a folder, `**` crosses folders.
-    ///
-    /// # Errors
-    /// If a glob cannot be read; the error names it.
-    pub fn new(writes: Writes, protected: &[String], test_paths: &[String]) -> Result<Self, globset::Error> {
-        let (protected, tests) = (glob_set(protected)?, glob_set(test_paths)?);
-        Ok(Self { writes, protected, tests, test_globs: test_paths.to_vec() })
-    }
-
-    /// Whether this path may be written.
+impl Writes {
+    /// Whether a path of this kind may be written.
     ///
     /// # Errors
     /// The refusal, in words for the model: why, and what to do instead.
-    pub fn check(&self, path: &RepoPath) -> Result<(), String> {
-        if self.writes == Writes::Nothing {
-            return Err("this role changes nothing: say in `submit` what should be changed".into());
+    pub fn check(self, path: &RepoPath, kind: PathKind) -> Result<(), String> {
+        match (self, kind) {
+            (Self::Nothing, _) => Err("this role changes nothing: say in `submit` what should be changed".into()),
+            (_, PathKind::Protected) => {
+                Err(format!("{path} is protected: leave it as it is and do the work without changing it"))
+            }
+            (Self::Tests, PathKind::Source) => Err(format!(
+                "{path} is not a test path and this role writes tests only: put the test into a file under a test folder \
+                 such as tests/, and report what is wrong with the code as a defect in `submit`"
+            )),
+            _ => Ok(()),
         }
-        if self.protected.is_match(path.as_str()) {
-            return Err(format!("{path} is protected: leave it as it is and do the work without it"));
-        }
-        if self.writes == Writes::Tests && !self.tests.is_match(path.as_str()) {
-            let globs = self.test_globs.join(", ");
-            return Err(format!(
-                "{path} is not a test path, and this role writes tests only: use a path that matches one of {globs}"
-            ));
-        }
-        Ok(())
     }
-}
-
-/// A set of globs in which `*` stays within a folder and `**` crosses folders.
-pub(crate) fn glob_set(globs: &[String]) -> Result<GlobSet, globset::Error> {
-    let mut set = GlobSetBuilder::new();
-    for glob in globs {
-        set.add(GlobBuilder::new(glob).literal_separator(true).build()?);
-    }
-    set.build()
 }

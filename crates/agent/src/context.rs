@@ -1,0 +1,179 @@
+//! What fits into a request: the oldest tool results go first, the task never.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::ports::{Message, ModelRequest, Part, ToolSpec};
+use crate::tools::describe;
+
+/// Bytes per token: fewer than providers report for prose or code, so that an estimate is rather too high.
+const BYTES_PER_TOKEN: u64 = 3;
+/// What a part costs beside its text.
+const PART_OVERHEAD_BYTES: u64 = 24;
+/// Shorter texts are not worth a stub.
+const WORTH_A_STUB_BYTES: usize = 200;
+
+/// Tokens of a request's input, estimated from above.
+pub(crate) fn input_tokens(request: &ModelRequest) -> u64 {
+    let messages: u64 = request.messages.iter().map(message_bytes).sum();
+    (fixed_bytes(&request.system, &request.tools) + messages).div_ceil(BYTES_PER_TOKEN)
+}
+
+/// Bytes of what every request of a session begins with.
+pub(crate) fn fixed_bytes(system: &str, tools: &[ToolSpec]) -> u64 {
+    let tool = |tool: &ToolSpec| tool.name.len() + tool.description.len() + tool.input_schema.to_string().len();
+    (system.len() + tools.iter().map(tool).sum::<usize>()) as u64
+}
+
+/// Makes the transcript fit: replaces tool results by one-line stubs, the oldest first, then long inputs of old calls,
+/// then the newest results. The first message (task, design, diff) stays whole. Trims well below the limit, so that the
+/// beginning of the transcript then stays the same for a while and the provider's cache keeps serving it.
+///
+/// Returns what went.
+///
+/// # Errors
+/// The tokens that are left over when nothing more can go.
+pub(crate) fn fit(messages: &mut [Message], fixed_bytes: u64, limit_tokens: u64) -> Result<Vec<String>, u64> {
+    let mut bytes = fixed_bytes + messages.iter().map(message_bytes).sum::<u64>();
+    let limit = limit_tokens * BYTES_PER_TOKEN;
+    let mut gone = Vec::new();
+    if bytes <= limit {
+        return Ok(gone);
+    }
+    let labels = call_labels(messages);
+    let newest = messages.len().saturating_sub(1);
+    let stages = [
+        (1..newest, Kind::Result, limit / 4 * 3),
+        (1..newest, Kind::Call, limit),
+        (newest..newest + 1, Kind::Result, limit),
+    ];
+    for (range, kind, enough) in stages {
+        for message in messages.iter_mut().take(range.end).skip(range.start.max(1)) {
+            for part in &mut message.parts {
+                if bytes <= enough {
+                    return Ok(gone);
+                }
+                let before = part_bytes(part);
+                if let Some(what) = shorten(part, kind, &labels) {
+                    bytes = bytes - before + part_bytes(part);
+                    gone.push(what);
+                }
+            }
+        }
+    }
+    if bytes <= limit { Ok(gone) } else { Err(bytes.div_ceil(BYTES_PER_TOKEN)) }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Result,
+    Call,
+}
+
+/// Replaces what is long in a part by a stub and says what went; `None` if nothing did.
+fn shorten(part: &mut Part, kind: Kind, labels: &BTreeMap<String, String>) -> Option<String> {
+    match part {
+        Part::ToolResult { id, content, .. } if kind == Kind::Result && content.len() > WORTH_A_STUB_BYTES => {
+            let what = format!("{} bytes of {}", content.len(), labels.get(id).map_or("a call", String::as_str));
+            *content = format!("[left out to save space: {what}; call it again if you need it]");
+            Some(what)
+        }
+        Part::ToolCall { name, input: Value::Object(fields), .. } if kind == Kind::Call => {
+            let long: Vec<&mut Value> = fields
+                .iter_mut()
+                .map(|(_, value)| value)
+                .filter(|value| value.as_str().is_some_and(|text| text.len() > WORTH_A_STUB_BYTES))
+                .collect();
+            let bytes: usize = long.iter().filter_map(|value| value.as_str()).map(str::len).sum();
+            if bytes == 0 {
+                return None;
+            }
+            long.into_iter().for_each(|value| *value = Value::from("[left out to save space]"));
+            Some(format!("{bytes} bytes of input of {name}"))
+        }
+        _ => None,
+    }
+}
+
+fn call_labels(messages: &[Message]) -> BTreeMap<String, String> {
+    let parts = messages.iter().flat_map(|message| &message.parts);
+    let label = |part: &Part| match part {
+        Part::ToolCall { id, name, input } => Some((id.clone(), describe(name, input))),
+        _ => None,
+    };
+    parts.filter_map(label).collect()
+}
+
+fn message_bytes(message: &Message) -> u64 {
+    message.parts.iter().map(part_bytes).sum()
+}
+
+fn part_bytes(part: &Part) -> u64 {
+    let text = match part {
+        Part::Text { text } => text.len(),
+        Part::ToolCall { name, input, .. } => name.len() + input.to_string().len(),
+        Part::ToolResult { content, .. } => content.len(),
+    };
+    text as u64 + PART_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ports::Speaker;
+
+    fn transcript(turns: usize, result_bytes: usize) -> Vec<Message> {
+        let task = Part::Text { text: "t".repeat(600) };
+        let mut messages = vec![Message { speaker: Speaker::User, parts: vec![task] }];
+        for turn in 1..=turns {
+            let id = format!("call-{turn}-1");
+            let input = json!({"path": format!("f{turn}"), "content": "c".repeat(300)});
+            let call = Part::ToolCall { id: id.clone(), name: "write_file".into(), input };
+            let result = Part::ToolResult { id, content: "r".repeat(result_bytes), is_error: false };
+            messages.push(Message { speaker: Speaker::Assistant, parts: vec![call] });
+            messages.push(Message { speaker: Speaker::User, parts: vec![result] });
+        }
+        messages
+    }
+
+    fn tokens(messages: &[Message]) -> u64 {
+        messages.iter().map(message_bytes).sum::<u64>().div_ceil(BYTES_PER_TOKEN)
+    }
+
+    #[test]
+    fn what_fits_is_left_alone() {
+        let mut messages = transcript(3, 900);
+        let before = messages.clone();
+        assert!(fit(&mut messages, 0, tokens(&before)).unwrap().is_empty());
+        assert_eq!(messages, before);
+    }
+
+    #[test]
+    fn the_oldest_results_go_first_and_the_task_stays() {
+        let mut messages = transcript(6, 3_000);
+        let before = messages.clone();
+        let limit = tokens(&before) - 1;
+        let gone = fit(&mut messages, 0, limit).unwrap();
+        assert_eq!(gone[0], "3000 bytes of write_file f1");
+        assert!(tokens(&messages) <= limit * 3 / 4, "trimmed well below the limit");
+        assert_eq!(messages[0], before[0]);
+        assert_eq!(messages[12], before[12], "the newest result stays");
+        let stub = "[left out to save space: 3000 bytes of write_file f1; call it again if you need it]";
+        assert_eq!(
+            messages[2].parts[0],
+            Part::ToolResult { id: "call-1-1".into(), content: stub.into(), is_error: false }
+        );
+    }
+
+    #[test]
+    fn then_long_inputs_then_the_newest_result_and_then_it_is_an_error() {
+        let mut messages = transcript(3, 3_000);
+        let gone = fit(&mut messages, 0, 550).unwrap();
+        assert!(gone.iter().any(|what| what == "300 bytes of input of write_file"), "{gone:?}");
+        assert_eq!(gone.last().unwrap(), "3000 bytes of write_file f3");
+        assert!(fit(&mut transcript(3, 3_000), 0, 200).unwrap_err() > 200);
+    }
+}

@@ -1,0 +1,57 @@
+//! JSON Schemas of what a model may say: made from types, checked on the way in.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+/// The schema of a type as a model gets it: one object without references, named nowhere.
+pub fn schema_of<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.shift_remove("title");
+    }
+    schema
+}
+
+/// What is wrong with a value by its schema, at most five lines, each with the place; empty if nothing is.
+pub(crate) fn problems(schema: &Value, value: &Value) -> Vec<String> {
+    let Ok(validator) = jsonschema::validator_for(schema) else {
+        return vec!["the schema of the role's output is broken".into()];
+    };
+    let describe = |error: jsonschema::ValidationError<'_>| {
+        let place = error.instance_path().to_string();
+        format!("{}: {error}", if place.is_empty() { "the input" } else { &place })
+    };
+    validator.iter_errors(value).take(5).map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use run_model::verdict::Verdict;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_stands_alone_and_says_what_the_type_says() {
+        let schema = schema_of::<Verdict>();
+        assert_eq!(schema["type"], "object");
+        assert!(schema.get("$schema").is_none() && schema.get("title").is_none());
+        assert!(!schema.to_string().contains("$ref"), "{schema}");
+        assert!(schema["properties"]["decision"].to_string().contains("request_changes"));
+    }
+
+    #[test]
+    fn a_problem_names_its_place() {
+        let schema = schema_of::<Verdict>();
+        let good = json!({"decision": "approve", "summary": "fine"});
+        assert!(problems(&schema, &good).is_empty());
+        let bad = json!({"decision": "perhaps", "summary": 3, "mood": "good"});
+        let found = problems(&schema, &bad).join("\n");
+        assert!(found.contains("/summary") && found.contains("/decision") && found.contains("mood"), "{found}");
+    }
+}
