@@ -82,7 +82,12 @@ pub fn describe_evidence(evidence: &Evidence) -> String {
 /// What a person should know of a base whose checks fail; `None` if they pass.
 pub fn describe_red_base(evidence: &Evidence) -> Option<String> {
     let red = evidence.commands.iter().any(|check| !check.exit.is_success());
-    red.then(|| format!("the checks fail on the base already ({}); what fails there counts as known", describe_evidence(evidence)))
+    red.then(|| {
+        format!(
+            "the checks fail on the base already ({}); what fails there counts as known",
+            describe_evidence(evidence)
+        )
+    })
 }
 
 fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[String]) -> fmt::Result {
