@@ -1,1 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a harness fails loudly, and its names say what they do")]
+
+pub mod script;
+pub mod world;
+
+pub use script::Script;
+pub use world::{Ended, World};

@@ -8,13 +8,12 @@ use aws_types::SdkConfig;
 use embedded_cloud::{Attachment, Cloud, CloudClient, CloudOptions, StreamRule};
 use lambda_host::{OsRandomness, SystemClock};
 use runner::Runner;
-use sandbox::Sandbox;
 use serde_json::json;
 use store::{Names, Store};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::problem::{Problem, causes};
+use crate::problem::Problem;
 use crate::{machines, registry, settings};
 
 /// The stage that one machine is.
@@ -47,13 +46,8 @@ impl Local {
             let scratch = state.join("scratch");
             let functions = registry::build(&local.sdk, local.store.names(), &scratch, jobs.clone());
             cloud.start(functions).await?;
-            let sandbox = Sandbox::new();
-            let runner = Runner::new(local.store.clone(), sandbox, state.to_owned(), Arc::new(SystemClock), &runner_name());
-            let runner = tokio::spawn(async move {
-                if let Err(error) = runner.run(jobs).await {
-                    tracing::error!(error = causes(&error), "checks can no longer run");
-                }
-            });
+            let runner = Runner::new(local.store.clone(), state.to_owned(), Arc::new(SystemClock), &runner_name());
+            let runner = tokio::spawn(runner.run(jobs));
             local.part = Part::Driver { cloud, runner };
         }
         Ok(local)
@@ -143,5 +137,6 @@ fn options(state: &Path, names: &Names) -> CloudOptions {
             key_prefix: "OUTBOX#".into(),
         }],
         environment_secrets,
+        commit_hook: None,
     }
 }

@@ -40,6 +40,14 @@ impl Store {
         self.put_hashed(&format!("runs/{run}/artefacts"), bytes).await
     }
 
+    /// Keeps the run's held-out files under `held-out/`, a prefix that no role may read.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn put_held_out(&self, run: &RunId, bytes: Vec<u8>) -> Result<ArtefactRef, StoreError> {
+        self.put_hashed(&format!("held-out/{run}"), bytes).await
+    }
+
     /// An artefact's bytes, checked against its hash.
     ///
     /// # Errors

@@ -1,0 +1,116 @@
+//! What the model says: answers by session and turn, written as a cassette.
+
+use std::path::Path;
+
+use agent::ports::{ModelResponse, Part, StopReason};
+use models::cassette::{CASSETTE_FORMAT, Cassette, Entry, Header};
+use run_model::budget::TokenUsage;
+use run_model::{SessionId, TaskId};
+use serde_json::{Value, json};
+
+/// A script that is built turn by turn.
+#[derive(Clone, Default)]
+pub struct Script(Vec<Entry>);
+
+impl Script {
+    /// The next answer of a session: some tool calls (name and input).
+    #[must_use]
+    pub fn calls(mut self, role: &str, iteration: u32, calls: &[(&str, Value)]) -> Self {
+        let parts = calls.iter().enumerate().map(|(index, (name, input))| Part::ToolCall {
+            id: format!("provider-{index}"),
+            name: (*name).into(),
+            input: input.clone(),
+        });
+        self.push(role, iteration, parts.collect(), StopReason::ToolUse);
+        self
+    }
+
+    /// The next answer of a session: prose.
+    #[must_use]
+    pub fn says(mut self, role: &str, iteration: u32, text: &str) -> Self {
+        self.push(role, iteration, vec![Part::Text { text: text.into() }], StopReason::EndTurn);
+        self
+    }
+
+    /// The next answer of a session: its output.
+    #[must_use]
+    pub fn submits(self, role: &str, iteration: u32, output: Value) -> Self {
+        self.calls(role, iteration, &[("submit", output)])
+    }
+
+    /// A plan with one task `fix`, and a design that it serves.
+    #[must_use]
+    pub fn planned(self) -> Self {
+        self.submits(
+            "orchestrator",
+            1,
+            json!({
+                "summary": "the result is wrong and is made right",
+                "tasks": [{"id": "fix", "title": "make it right", "description": "it is right", "role": "developer"}],
+            }),
+        )
+        .submits(
+            "architect",
+            1,
+            json!({
+                "summary": "one operator is wrong",
+                "items": [{"id": "operator", "title": "the operator", "detail": "use the right one", "tasks": ["fix"]}],
+                "test_strategy": "a test that fails on the base",
+            }),
+        )
+    }
+
+    /// The developer writes a file and is done.
+    #[must_use]
+    pub fn develops(self, iteration: u32, path: &str, content: &str) -> Self {
+        self.calls("developer", iteration, &[("write_file", json!({"path": path, "content": content}))]).submits(
+            "developer",
+            iteration,
+            json!({"summary": "changed", "serves": ["operator"]}),
+        )
+    }
+
+    /// The tester writes a test and is done.
+    #[must_use]
+    pub fn tests(self, iteration: u32, path: &str, content: &str) -> Self {
+        self.calls("tester", iteration, &[("write_file", json!({"path": path, "content": content}))]).submits(
+            "tester",
+            iteration,
+            json!({"summary": "tested"}),
+        )
+    }
+
+    /// The reviewer approves.
+    #[must_use]
+    pub fn approves(self, iteration: u32) -> Self {
+        self.submits("reviewer", iteration, json!({"decision": "approve", "summary": "good"}))
+    }
+
+    /// The reviewer asks for changes.
+    #[must_use]
+    pub fn objects(self, iteration: u32, path: &str) -> Self {
+        let finding = json!({"path": path, "kind": "correctness", "severity": "medium", "message": "not yet"});
+        let output = json!({"decision": "request_changes", "summary": "not yet", "findings": [finding]});
+        self.submits("reviewer", iteration, output)
+    }
+
+    /// Writes the script's file.
+    pub fn write(&self, file: &Path) {
+        let header = Header {
+            gatewright_cassette: CASSETTE_FORMAT,
+            answered_by: "a script".into(),
+            recorded: "2026-01-01".into(),
+            note: None,
+        };
+        Cassette::write(file, &header, &self.0).unwrap();
+    }
+
+    fn push(&mut self, role: &str, iteration: u32, parts: Vec<Part>, stop_reason: StopReason) {
+        let task = matches!(role, "developer" | "tester" | "reviewer").then(|| TaskId::new("fix").unwrap());
+        let session = SessionId::new(role, task.as_ref(), iteration);
+        let turn = self.0.iter().filter(|entry| entry.session == session).count() as u32 + 1;
+        let usage = TokenUsage { input_tokens: 1_000, output_tokens: 100, ..TokenUsage::default() };
+        let response = ModelResponse { parts, stop_reason, usage, estimated: true };
+        self.0.push(Entry::scripted(session, turn, response));
+    }
+}
