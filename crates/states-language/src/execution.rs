@@ -286,6 +286,12 @@ impl Execution {
         })
     }
 
+    /// When a task in flight times out by its `TimeoutSeconds`, in milliseconds since the Unix epoch.
+    pub fn task_due_ms(&self, task: TaskId) -> Option<i64> {
+        let attempt = self.attempts().find(|attempt| attempt.task == task)?;
+        Some(self.timers.get(&attempt.timeout?)?.due_ms)
+    }
+
     /// What the driver must do again after a restart: invocations and child executions in flight, with the same task
     /// ids, tokens and names, and the timers that are set. Every one of them may have been done before.
     pub fn pending_actions(&self) -> Vec<Action> {

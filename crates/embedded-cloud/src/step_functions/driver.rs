@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::chance::Chance;
+use super::invocation::Invocation;
 use super::log::{Log, lock};
 use super::records::{self, Recorded, Transition};
 use super::timers::Timers;
@@ -49,7 +50,8 @@ struct Running {
 
 /// One event on its way to an execution.
 pub(super) struct Mail {
-    event: Event,
+    /// None if an invocation ended without an answer.
+    event: Option<Event>,
     reply: Option<oneshot::Sender<Result<Option<Ignored>, EngineError>>>,
     /// Whether it answers an invocation.
     returns: bool,
@@ -57,11 +59,11 @@ pub(super) struct Mail {
 
 impl Mail {
     pub(super) fn new(event: Event) -> Self {
-        Mail { event, reply: None, returns: false }
+        Mail { event: Some(event), reply: None, returns: false }
     }
 
-    /// The answer of an invocation that the actor counts.
-    pub(super) fn returning(event: Event) -> Self {
+    /// The end of an invocation that the actor counts.
+    pub(super) fn returning(event: Option<Event>) -> Self {
         Mail { event, reply: None, returns: true }
     }
 }
@@ -152,7 +154,7 @@ impl Engine {
     /// Hands an event to an execution and waits until what follows from it is durable; answers why it was ignored, if so.
     pub(super) async fn ask(self: &Arc<Self>, id: i64, event: Event) -> Result<Option<Ignored>, EngineError> {
         let (reply, answer) = oneshot::channel();
-        self.deliver(id, Mail { event, reply: Some(reply), returns: false });
+        self.deliver(id, Mail { event: Some(event), reply: Some(reply), returns: false });
         answer.await.map_err(|_| EngineError::NotRunning)?
     }
 
@@ -175,11 +177,12 @@ impl Engine {
             None => self.load(id),
         };
         while let Some(mail) = self.next(id, &live, &mut mails).await {
+            if let Ok(Some(live)) = &mut live {
+                live.invocations = live.invocations.saturating_sub(usize::from(mail.returns));
+            }
+            let Some(event) = mail.event else { continue };
             let outcome = match &mut live {
-                Ok(Some(live)) => {
-                    live.invocations = live.invocations.saturating_sub(usize::from(mail.returns));
-                    self.advance(live, mail.event).await
-                }
+                Ok(Some(live)) => self.advance(live, event).await,
                 Ok(None) => Ok(Some(Ignored::Ended)),
                 Err(error) => Err(error.clone()),
             };
@@ -288,17 +291,18 @@ impl Engine {
             live.invocations += usize::from(matches!(action, Action::InvokeFunction { .. }));
             match action {
                 Action::Finish(_) => self.finished(live),
-                action => self.set_off(live.id, action),
+                action => self.set_off(live, action),
             }
         }
     }
 
     /// Sets off one action but the last.
-    pub(super) fn set_off(self: &Arc<Self>, id: i64, action: Action) {
-        let engine = self.clone();
+    pub(super) fn set_off(self: &Arc<Self>, live: &Live, action: Action) {
+        let (engine, id) = (self.clone(), live.id);
         match action {
             Action::InvokeFunction { task, function, payload, .. } => {
-                self.spawn(engine.invoke(id, task, function, payload));
+                let due_ms = live.execution.task_due_ms(task);
+                self.spawn(engine.invoke(Invocation { execution: id, task, function, payload, due_ms }));
             }
             Action::StartExecution { task, machine, name, input } => {
                 self.spawn(engine.start_child(records::Parent { execution: id, task }, machine, name, input));
@@ -326,6 +330,40 @@ impl Engine {
         if self.changes.receiver_count() > 0 {
             // A send fails only when the last subscriber has just gone.
             let _ = self.changes.send(Arc::new(StatusChange::of(execution, stop_ms)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step_functions::StepFunctions;
+    use run_model::time::{SeededRandomness, VirtualClock};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn executions_that_wait_leave_memory_and_come_back() {
+        let wait = json!({ "Type": "Wait", "Seconds": 60, "End": true });
+        let machine = json!({ "QueryLanguage": "JSONata", "StartAt": "Wait", "States": { "Wait": wait } });
+        let folder = tempfile::tempdir().unwrap();
+        let clock = VirtualClock::at(0);
+        let chance = Arc::new(SeededRandomness::new(1));
+        let mut options = Options::new(folder.path().join("log"), Arc::new(clock.clone()), chance);
+        options.machines = vec![("m".into(), machine.to_string())];
+        let engine = StepFunctions::open(options).await.unwrap();
+        engine.start(FunctionRegistry::new()).unwrap();
+        let mut changes = engine.subscribe();
+        let arn = engine.place().machine_arn("m");
+        for _ in 0..20 {
+            engine.handle("StartExecution", json!({ "stateMachineArn": arn })).await.unwrap();
+            assert_eq!(changes.recv().await.unwrap().status, "RUNNING");
+        }
+        while !lock(&engine.0.0.inboxes).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(60_000);
+        for _ in 0..20 {
+            assert_eq!(changes.recv().await.unwrap().status, "SUCCEEDED");
         }
     }
 }

@@ -12,35 +12,44 @@ use crate::{FunctionError, InvocationContext, InvokeError};
 /// How long a function may run, the most that Lambda allows.
 const LONGEST_MS: i64 = 900_000;
 
+/// A call that a committed transition asked for.
+pub(super) struct Invocation {
+    pub(super) execution: i64,
+    pub(super) task: TaskId,
+    pub(super) function: String,
+    pub(super) payload: Value,
+    /// When the task's own `TimeoutSeconds` are over.
+    pub(super) due_ms: Option<i64>,
+}
+
 impl Engine {
     /// Invokes a function and hands its answer to the task.
     ///
-    /// A task that is given up (timed out, stopped) does not end its invocation, as on AWS: the answer is ignored.
-    pub(super) async fn invoke(self: Arc<Self>, id: i64, task: TaskId, function: String, payload: Value) {
-        let event = match self.call(&function, payload).await {
-            Ok(output) => Event::TaskSucceeded { task, output },
-            Err(InvokeError::NotFound(_)) => failed(
-                task,
-                &FunctionError::new("Lambda.ResourceNotFoundException", format!("Function not found: {function}")),
-            ),
-            Err(InvokeError::Function(error)) => failed(task, &error),
-        };
-        self.deliver(id, Mail::returning(event));
-    }
-
-    async fn call(&self, function: &str, payload: Value) -> Result<Value, InvokeError> {
-        let Ok(registry) = self.registry() else {
-            // Closed meanwhile: this task is about to be dropped and the answer with it.
-            return std::future::pending().await;
-        };
-        let context =
-            InvocationContext { deadline_ms: self.clock.now_ms() + LONGEST_MS, request_id: uuid(&*self.randomness) };
-        let over = self.clock.sleep_until(context.deadline_ms);
+    /// The function is told the earlier of Lambda's limit and the task's timeout, and ended there. A task that is given
+    /// up before (stopped, a sibling failed) does not end its invocation, as on AWS: the answer is ignored.
+    pub(super) async fn invoke(self: Arc<Self>, invocation: Invocation) {
+        let Invocation { execution, task, function, payload, due_ms } = invocation;
+        let Ok(registry) = self.registry() else { return };
+        let limit_ms = self.clock.now_ms() + LONGEST_MS;
+        let deadline_ms = due_ms.map_or(limit_ms, |due_ms| due_ms.min(limit_ms));
+        let context = InvocationContext { deadline_ms, request_id: uuid(&*self.randomness) };
         let timed_out = format!("{} Task timed out after {}.00 seconds", context.request_id, LONGEST_MS / 1_000);
-        tokio::select! {
-            answer = registry.invoke(function, payload, context) => answer,
-            () = over => Err(FunctionError::new("Sandbox.Timedout", timed_out).into()),
-        }
+        let answer = tokio::select! {
+            answer = registry.invoke(&function, payload, context) => Some(answer),
+            () = self.clock.sleep_until(deadline_ms) => None,
+        };
+        let event = match answer {
+            Some(Ok(output)) => Some(Event::TaskSucceeded { task, output }),
+            Some(Err(InvokeError::Function(error))) => Some(failed(task, &error)),
+            Some(Err(InvokeError::NotFound(_))) => {
+                let message = format!("Function not found: {function}");
+                Some(failed(task, &FunctionError::new("Lambda.ResourceNotFoundException", message)))
+            }
+            // The task's own timer tells it.
+            None if due_ms.is_some_and(|due_ms| due_ms <= limit_ms) => None,
+            None => Some(failed(task, &FunctionError::new("Sandbox.Timedout", timed_out))),
+        };
+        self.deliver(execution, Mail::returning(event));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use states_language::{Action, Event};
+use states_language::Event;
 
 use super::EngineError;
 use super::driver::{Engine, Mail};
@@ -17,16 +17,17 @@ impl Engine {
     /// Everything is read before anything is set off, so that an unreadable record starts nothing.
     pub(super) fn recover(self: &Arc<Self>, registry: FunctionRegistry) -> Result<(), EngineError> {
         let running = self.log.read(records::running)?;
-        let pending = running.iter().map(|recorded| self.pending(recorded)).collect::<Result<Vec<_>, _>>()?;
+        let lives = running.iter().map(|recorded| self.revive(recorded)).collect::<Result<Vec<_>, _>>()?;
         let orphans = running.iter().map(|recorded| self.is_orphan(recorded)).collect::<Result<Vec<_>, _>>()?;
         if !self.run(registry) {
             return Ok(());
         }
-        for ((recorded, actions), orphan) in running.iter().zip(pending).zip(orphans) {
+        for (live, orphan) in lives.iter().zip(orphans) {
             if orphan {
-                self.deliver(recorded.id, Mail::new(Event::Stop { error: None, cause: Some(TASK_OVER.into()) }));
+                self.deliver(live.id, Mail::new(Event::Stop { error: None, cause: Some(TASK_OVER.into()) }));
             } else {
-                actions.into_iter().for_each(|action| self.set_off(recorded.id, action));
+                let pending = live.execution.pending_actions();
+                pending.into_iter().for_each(|action| self.set_off(live, action));
             }
         }
         let engine = self.clone();
@@ -35,11 +36,6 @@ impl Engine {
             engine.timers.run(engine.clock.clone(), fire).await;
         });
         Ok(())
-    }
-
-    /// What an execution has in flight.
-    fn pending(&self, recorded: &Recorded) -> Result<Vec<Action>, EngineError> {
-        Ok(self.revive(recorded)?.execution.pending_actions())
     }
 
     /// Whether an execution was started for a task that no longer waits for it.

@@ -69,3 +69,49 @@ async fn heartbeats_keep_a_question_open() {
     let open_ms = 3 * 59_999 + 60_000;
     assert_eq!(description["stopDate"], (DAWN_MS + open_ms) as f64 / 1_000.0);
 }
+
+#[tokio::test]
+async fn a_function_is_told_the_earlier_of_two_deadlines() {
+    let call = |timeout: i64| {
+        machine(
+            "Call",
+            json!({ "Call": {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::lambda:invoke",
+            "Arguments": { "FunctionName": "deadline" },
+            "Output": "{% $states.result.Payload %}",
+            "TimeoutSeconds": timeout,
+            "End": true,
+        } }),
+        )
+    };
+    let world = World::new(&[("short", call(60)), ("long", call(7_200))]);
+    let engine = world.start().await;
+    for (machine, seconds) in [("short", 60), ("long", 900)] {
+        let arn = begin(&engine, machine, "e", json!({})).await.unwrap();
+        assert_eq!(output(&ended(&engine, &arn).await), json!(DAWN_MS + seconds * 1_000));
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_hangs_fails_by_the_timeout_that_comes_first() {
+    let call = |timeout: i64| {
+        machine(
+            "Call",
+            json!({ "Call": {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::lambda:invoke",
+            "Arguments": { "FunctionName": "hang" },
+            "TimeoutSeconds": timeout,
+            "End": true,
+        } }),
+        )
+    };
+    let world = World::new(&[("short", call(60)), ("long", call(7_200))]);
+    let engine = world.start().await;
+    for (machine, seconds, error) in [("short", 60, "States.Timeout"), ("long", 900, "Sandbox.Timedout")] {
+        let arn = begin(&engine, machine, "e", json!({})).await.unwrap();
+        world.pass(seconds * 1_000).await;
+        assert_eq!(ended(&engine, &arn).await["error"], error);
+    }
+}

@@ -45,7 +45,7 @@ impl Asked {
     }
 
     /// `work` answers `{"done": step}`; a step that begins with `fail` fails. `ask` takes a token. `panic` panics.
-    /// `hang` never answers.
+    /// `hang` never answers, `deadline` answers its own.
     fn registry(&self) -> FunctionRegistry {
         let (works, tokens) = (self.works.clone(), self.tokens.clone());
         FunctionRegistry::new()
@@ -67,6 +67,7 @@ impl Asked {
                 async { Ok(Value::Null) }
             })
             .with("panic", |_, _| async { panic!("as asked") })
+            .with("deadline", |_, context| async move { Ok(json!(context.deadline_ms)) })
             .with("hang", |_, _| std::future::pending())
     }
 }
