@@ -1,0 +1,111 @@
+//! Why the repository refused or failed, by what the reader does next.
+
+use std::path::PathBuf;
+
+use run_model::{ErrorName, FunctionError, RepoPath};
+
+/// Why the repository refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgeError {
+    /// There is no repository: make one, or name another folder.
+    #[error("{path} is not a git repository; run `git init` and commit, or name another folder ({said})")]
+    NotARepository {
+        /// What was named.
+        path: PathBuf,
+        /// What git said.
+        said: String,
+    },
+    /// The folder lies inside a repository: name its root.
+    #[error("{path} lies inside the repository {root}; name that folder")]
+    InsideRepository {
+        /// What was named.
+        path: PathBuf,
+        /// The repository's root.
+        root: PathBuf,
+    },
+    /// The repository is empty: commit something first.
+    #[error("{0} has no commits; commit something first, the work is based on a commit")]
+    NoCommits(PathBuf),
+    /// A name stands for no commit: name another.
+    #[error("{0:?} names no commit of this repository; name a branch, a tag or a commit")]
+    UnknownRef(String),
+    /// The repository is too large for a snapshot.
+    #[error("the files of {commit} have {bytes} bytes, more than the {limit} that a snapshot may have")]
+    TooLarge {
+        /// Of which commit.
+        commit: String,
+        /// How large they are.
+        bytes: u64,
+        /// How large they may be.
+        limit: u64,
+    },
+    /// Objects are missing, as in a partial clone: fetch them.
+    #[error("object {0} is missing; fetch the rest of the repository (`git fetch --refetch --no-filter`)")]
+    MissingObject(String),
+    /// An edit would go through something that is not a file.
+    #[error("{path} cannot be changed: {problem}")]
+    Path {
+        /// The edited path.
+        path: RepoPath,
+        /// What stands in its way.
+        problem: String,
+    },
+    /// The edits leave the tree as it is: there is nothing to publish.
+    #[error("the change leaves every file as it is; there is nothing to publish")]
+    NothingChanged,
+    /// Somebody else's branch has the name: rename or delete it.
+    #[error("branch {branch} exists and points to {commit}; rename or delete it, then land again")]
+    BranchTaken {
+        /// The branch.
+        branch: String,
+        /// Where it points.
+        commit: String,
+    },
+    /// What should land was never published for this run.
+    #[error("commit {commit} is not what run {run} published")]
+    NotPublished {
+        /// The run.
+        run: String,
+        /// The commit.
+        commit: String,
+    },
+    /// Git could not be started: install it.
+    #[error("the git program cannot be started; install git 2.36 or later")]
+    NoGit(#[source] std::io::Error),
+    /// Git failed.
+    #[error("git {command} failed: {said}")]
+    Git {
+        /// Its subcommand.
+        command: String,
+        /// What it said.
+        said: String,
+    },
+    /// A temporary file failed.
+    #[error("could not {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl From<ForgeError> for FunctionError {
+    fn from(error: ForgeError) -> Self {
+        use ForgeError as E;
+        let name = match &error {
+            E::NotARepository { .. }
+            | E::InsideRepository { .. }
+            | E::NoCommits(_)
+            | E::UnknownRef(_)
+            | E::TooLarge { .. } => ErrorName::InvalidInput,
+            E::Path { .. } | E::NothingChanged | E::BranchTaken { .. } | E::NotPublished { .. } => {
+                ErrorName::PolicyRefused
+            }
+            E::MissingObject(_) | E::NoGit(_) | E::Git { .. } | E::Io { .. } => ErrorName::ForgeFailed,
+        };
+        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+        Self::new(name, format!("{error}{cause}"))
+    }
+}
