@@ -1,0 +1,110 @@
+//! What the loop asks about the work: paths, outputs, checks.
+
+use agent::{Assignment, PathKind};
+use config::PathRules;
+use run_model::change_set::Overlay;
+use run_model::evidence::Purpose;
+use run_model::{RepoPath, Sha256};
+use serde_json::Value;
+
+use crate::{Definition, Material, evidence_text};
+
+/// One session's work.
+pub(crate) struct Desk<'a> {
+    pub(crate) definition: &'a Definition,
+    pub(crate) material: &'a Material,
+    pub(crate) rules: PathRules,
+}
+
+impl Assignment for Desk<'_> {
+    fn path_kind(&self, path: &RepoPath) -> PathKind {
+        match path.as_str() {
+            path if self.rules.is_protected(path) => PathKind::Protected,
+            path if self.rules.is_test(path) => PathKind::Test,
+            _ => PathKind::Source,
+        }
+    }
+
+    fn accept(&self, output: &Value, edits: &Overlay) -> Result<(), String> {
+        (self.definition.accept)(output, self.material, edits)
+    }
+
+    fn checks(&self, edits: &Overlay) -> Option<String> {
+        let evidence = self.material.brought.as_ref().filter(|evidence| evidence.purpose == Purpose::Session)?;
+        let tree = self.material.with(edits);
+        let expected = (!tree.is_empty()).then(|| Sha256::of_json(&tree));
+        (evidence.overlay_sha256 == expected)
+            .then(|| evidence_text::measured(evidence, self.material.base_evidence.as_ref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent::{Role, ToolKind, Writes};
+    use run_model::change_set::Edit;
+    use run_model::evidence::Evidence;
+
+    use super::*;
+    use crate::evidence_text::tests::evidence;
+    use crate::opening::tests::material;
+
+    const DEFINITION: Definition = Definition {
+        role: Role {
+            name: "developer",
+            prompt: "",
+            tools: ToolKind::ALL,
+            writes: Writes::Source,
+            output_schema: || Value::Bool(true),
+        },
+        sections: &[],
+        accept: |_, _, edits| if edits.is_empty() { Err("nothing was changed".into()) } else { Ok(()) },
+    };
+
+    fn desk(material: &Material) -> Desk<'_> {
+        Desk { definition: &DEFINITION, material, rules: PathRules::new(&material.config).unwrap() }
+    }
+
+    fn edits(path: &str, content: &str) -> Overlay {
+        Overlay([(RepoPath::new(path).unwrap(), Edit::Write(content.into()))].into())
+    }
+
+    #[test]
+    fn paths_are_told_apart_by_the_settings() {
+        let (_folder, material) = material();
+        let kind = |path: &str| desk(&material).path_kind(&RepoPath::new(path).unwrap());
+        assert_eq!(kind(".github/workflows/ci.yml"), PathKind::Protected);
+        assert_eq!(kind("tests/a.rs"), PathKind::Test);
+        assert_eq!(kind("src/lib.rs"), PathKind::Source);
+    }
+
+    #[test]
+    fn results_count_only_for_the_state_they_were_measured_on() {
+        let (_folder, mut material) = material();
+        let now = edits("src/new.rs", "n\n");
+        let measured_on = |purpose, overlay: &Overlay| Evidence {
+            overlay_sha256: Some(Sha256::of_json(overlay)),
+            ..evidence(purpose, 0, &[], "")
+        };
+        material.brought = Some(measured_on(Purpose::Session, &material.with(&now)));
+        assert!(desk(&material).checks(&now).unwrap().contains("check `test`"));
+        assert_eq!(desk(&material).checks(&edits("src/new.rs", "other\n")), None);
+        material.brought = Some(measured_on(Purpose::Task, &material.with(&now)));
+        assert_eq!(desk(&material).checks(&now), None, "measured for another purpose");
+    }
+
+    #[test]
+    fn results_on_the_untouched_base_have_no_overlay() {
+        let (_folder, mut material) = material();
+        material.tree.given = Overlay::default();
+        material.brought = Some(evidence(Purpose::Session, 0, &[], ""));
+        assert!(desk(&material).checks(&Overlay::default()).is_some());
+        assert_eq!(desk(&material).checks(&edits("a", "x")), None);
+    }
+
+    #[test]
+    fn the_role_judges_its_own_output() {
+        let (_folder, material) = material();
+        assert!(desk(&material).accept(&Value::Null, &Overlay::default()).is_err());
+        assert!(desk(&material).accept(&Value::Null, &edits("a", "x")).is_ok());
+    }
+}

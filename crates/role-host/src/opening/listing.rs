@@ -1,0 +1,32 @@
+//! The paths of a tree in a few lines.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use agent::ports::Tree;
+
+/// Paths that are shown one by one; of a larger tree, its folders.
+const MAX_PATHS: usize = 250;
+const MAX_FOLDERS: usize = 120;
+
+/// Every path, or the folders with their counts if there are too many.
+pub(super) fn files(tree: &dyn Tree) -> String {
+    let paths = tree.paths();
+    if paths.len() <= MAX_PATHS {
+        let lines: Vec<&str> = paths.iter().map(run_model::RepoPath::as_str).collect();
+        return lines.join("\n");
+    }
+    let mut folders: BTreeMap<&str, usize> = BTreeMap::new();
+    for path in &paths {
+        let folder = path.as_str().rsplit_once('/').map_or(".", |(folder, _)| folder);
+        *folders.entry(folder).or_default() += 1;
+    }
+    let mut text = format!("{} files in {} folders; use list_files for their names\n", paths.len(), folders.len());
+    for (folder, count) in folders.iter().take(MAX_FOLDERS) {
+        let _ = writeln!(text, "{folder}/ ({count})");
+    }
+    if folders.len() > MAX_FOLDERS {
+        let _ = writeln!(text, "... and {} more folders", folders.len() - MAX_FOLDERS);
+    }
+    text
+}
