@@ -8,6 +8,7 @@ use aws_types::SdkConfig;
 use embedded_cloud::{Attachment, Cloud, CloudClient, CloudOptions, StreamRule};
 use lambda_host::{OsRandomness, SystemClock};
 use runner::Runner;
+use sandbox::Sandbox;
 use serde_json::json;
 use store::{Names, Store};
 use tokio::sync::Notify;
@@ -46,7 +47,8 @@ impl Local {
             let scratch = state.join("scratch");
             let functions = registry::build(&local.sdk, local.store.names(), &scratch, jobs.clone());
             cloud.start(functions).await?;
-            let runner = Runner::new(local.store.clone(), state.to_owned(), Arc::new(SystemClock), &runner_name());
+            let clock = Arc::new(SystemClock);
+            let runner = Runner::new(local.store.clone(), Sandbox::new(), state.to_owned(), clock, &runner_name());
             let runner = tokio::spawn(runner.run(jobs));
             local.part = Part::Driver { cloud, runner };
         }
