@@ -2,9 +2,11 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::{Overrides, RunConfig, SandboxMode};
-use lambda_host::OsRandomness;
+use lambda_host::{OsRandomness, SystemClock};
+use role_host::Keys;
 use run_model::{Randomness, RunId};
 use serde_json::{Value, json};
 
@@ -109,8 +111,9 @@ async fn check_confinement(config: &RunConfig) -> Result<(), Problem> {
 
 /// A provider that needs a key and has none is refused before anything starts.
 async fn check_key(local: &Local, config: &RunConfig) -> Result<(), Problem> {
-    let keys = store::ModelKeys::new(local.store.clone());
-    models::connect(config, &keys).await.map(drop).map_err(|error| Problem::missing(causes(&error)))
+    let (clock, chance) = (Arc::new(SystemClock), Arc::new(OsRandomness));
+    let connected = models::connect(config, &Keys(&local.store), clock, chance).await;
+    connected.map(drop).map_err(|error| Problem::missing(causes(&error)))
 }
 
 /// Before the first call: model, price, budget and an estimate.

@@ -196,7 +196,7 @@ fn missing(what: &str, run: &RunId) -> FunctionError {
 }
 
 /// The providers' keys in the stage's secret.
-struct Keys<'a>(&'a Store);
+pub struct Keys<'a>(pub &'a Store);
 
 #[async_trait]
 impl KeySource for Keys<'_> {
