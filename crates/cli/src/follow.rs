@@ -235,7 +235,7 @@ fn ask(gate: GateId) -> Asked {
         let mut line = String::new();
         if std::io::stdin().lock().read_line(&mut line).is_ok_and(|read| read > 0) {
             // The follower may have gone on without us.
-            drop(sender.send(understand(&line)));
+            let _ = sender.send(understand(&line));
         }
     });
     Asked { gate, answer }

@@ -47,13 +47,7 @@ pub(crate) async fn admit(
         committed_tokens: 0,
     };
     let record = record(context, run_id, execution.arn, application, &config).await?;
-    let run = match context.store.admit(record, budget).await? {
-        Admission::Existing(run) => run,
-        Admission::New(run) => {
-            context.tell(&run.run_id, "run.admitted", format!("admitted for {}", run.requester.name)).await?;
-            run
-        }
-    };
+    let (Admission::New(run) | Admission::Existing(run)) = context.store.admit(record, budget).await?;
     Ok(entrance(&run, Stage::Snapshot))
 }
 

@@ -62,12 +62,15 @@ pub fn describe_evidence(evidence: &Evidence) -> String {
         let passed = named(TestOutcome::Passed).count();
         let failed: Vec<&str> = named(TestOutcome::Failed).map(|test| test.name.as_str()).collect();
         let ended = match &check.exit {
-            Exit::Code(0) => String::new(),
-            Exit::Code(code) => format!(", exit code {code}"),
-            Exit::Signal(signal) => format!(", ended by signal {signal}"),
-            Exit::Limit(limit) => format!(", ended at its {limit} limit"),
-            Exit::NotStarted(why) => format!(", not started: {why}"),
+            Exit::Code(code) => format!("exit code {code}"),
+            Exit::Signal(signal) => format!("ended by signal {signal}"),
+            Exit::Limit(limit) => format!("ended at its {limit} limit"),
+            Exit::NotStarted(why) => format!("not started: {why}"),
         };
+        if check.tests.is_empty() {
+            return format!("{}: {ended}", check.name);
+        }
+        let ended = if check.exit.is_success() { String::new() } else { format!(", {ended}") };
         let more = failed.len().saturating_sub(SHOWN);
         let names = match failed.len() {
             0 => String::new(),
@@ -115,7 +118,7 @@ mod tests {
     #[test]
     fn evidence_is_told_in_a_line() {
         let red = evidence(&[check("test", 101, &["+a", "-b"]), check("lint", 0, &[])]);
-        assert_eq!(describe_evidence(&red), "test: 1 passed, 1 failed (b), exit code 101; lint: 0 passed, 0 failed");
+        assert_eq!(describe_evidence(&red), "test: 1 passed, 1 failed (b), exit code 101; lint: exit code 0");
         assert!(describe_red_base(&red).unwrap().contains("counts as known"));
         assert_eq!(describe_red_base(&evidence(&[check("test", 0, &["+a"])])), None);
     }
