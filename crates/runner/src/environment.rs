@@ -2,101 +2,160 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use config::RunConfig;
+use config::{RunConfig, SandboxMode};
 use sandbox::toolchain::{self, Toolchain};
-use sandbox::{Command, Limits};
+use sandbox::{Command, Limits, Mode, Outcome, Sandbox};
 
+use crate::error::{At, RunnerError};
 use crate::workspace::Workspace;
-use crate::{RunnerError, at};
 
 const SHELL: &str = "/bin/sh";
+const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// How the machine reaches the network, which only setup is told.
+const NETWORK_VARIABLES: [&str; 8] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+/// The parts of the user's cargo settings that say where packages come from; any other part may hold a credential.
+const CARGO_SETTINGS: [&str; 3] = ["source", "net", "http"];
 
 /// Which phase a command belongs to.
 #[derive(Clone, Copy)]
 pub(crate) enum Phase<'a> {
-    /// Fetches dependencies into this folder, with the network.
-    Setup {
-        /// Inside the workspace.
+    /// Fetches dependencies into the workspace, with the network.
+    Setup,
+    /// Builds the base, without network.
+    WarmUp {
+        /// What was fetched, read-only.
         dependencies: &'a Path,
     },
-    /// Measures, without network; what was fetched is read-only.
+    /// Measures a tree, without network.
     Check {
-        /// Outside the workspace.
+        /// What was fetched, read-only.
         dependencies: &'a Path,
     },
 }
 
-/// The toolchain of this machine, as found for one base.
+/// How this machine runs the commands of one run.
 pub(crate) struct Environment {
+    sandbox: Sandbox,
+    mode: Mode,
+    config: RunConfig,
     toolchain: Option<Toolchain>,
+    network_variables: BTreeMap<String, String>,
 }
 
 impl Environment {
-    /// Finds the toolchain that the project's language needs.
-    pub(crate) async fn of_this_machine(config: &RunConfig, tree: &Path) -> Result<Self, RunnerError> {
-        if config.project.language != "rust" {
-            return Ok(Self { toolchain: None });
-        }
-        let caller: BTreeMap<String, String> = std::env::vars().collect();
-        Ok(Self { toolchain: Some(toolchain::rust(&caller, &tree.join(&config.project.root)).await?) })
+    /// Finds the toolchain that the project's language and files ask for.
+    pub(crate) async fn find(sandbox: &Sandbox, config: &RunConfig, base: &Workspace) -> Result<Self, RunnerError> {
+        let caller: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let toolchain = match config.project.language.as_str() {
+            "rust" => Some(toolchain::rust(&caller, &base.tree().join(&config.project.root)).await?),
+            _ => None,
+        };
+        let mode = match config.sandbox {
+            SandboxMode::Auto => Mode::Auto,
+            SandboxMode::None => Mode::None,
+        };
+        let of_network = |name: &&str| caller.get(*name).map(|value| ((*name).to_owned(), value.clone()));
+        let network_variables = NETWORK_VARIABLES.iter().filter_map(of_network).collect();
+        Ok(Self { sandbox: sandbox.clone(), mode, config: config.clone(), toolchain, network_variables })
     }
 
-    /// What makes builds of one machine unusable on another.
+    /// What makes one toolchain's builds unusable for another.
     pub(crate) fn identity(&self) -> &str {
         self.toolchain.as_ref().map_or("", |toolchain| &toolchain.identity)
     }
 
     /// Puts the user's registry settings where setup looks for them; credentials stay where they are.
     pub(crate) fn seed(&self, dependencies: &Path) -> Result<(), RunnerError> {
-        let Some(home) = self.toolchain.as_ref().and_then(|toolchain| toolchain.cargo_home.as_ref()) else { return Ok(()) };
-        for name in ["config.toml", "config"] {
-            let (from, to) = (home.join(name), dependencies.join(name));
-            if from.is_file() {
-                at(&to, fs::copy(&from, &to))?;
-            }
-        }
-        Ok(())
+        let Some(home) = self.toolchain.as_ref().and_then(|toolchain| toolchain.cargo_home.as_ref()) else {
+            return Ok(());
+        };
+        let Ok(settings) = fs::read_to_string(home.join("config.toml")) else { return Ok(()) };
+        let path = dependencies.join("config.toml");
+        let settings: toml::Table =
+            settings.parse().map_err(|problem| RunnerError::unreadable("config.toml of cargo", &problem))?;
+        let shared: toml::Table =
+            settings.into_iter().filter(|(key, _)| CARGO_SETTINGS.contains(&key.as_str())).collect();
+        fs::write(&path, shared.to_string()).at(&path)
     }
 
-    /// A line for `/bin/sh -c` in the project's root.
-    pub(crate) fn command(&self, config: &RunConfig, workspace: &Workspace, line: &str, phase: Phase<'_>) -> Command {
-        let (dependencies, network) = match phase {
-            Phase::Setup { dependencies } => (dependencies, true),
-            Phase::Check { dependencies } => (dependencies, false),
-        };
-        let mut read_only = config.read_only.clone();
-        if !network {
-            read_only.push(dependencies.to_owned());
-        }
+    /// Runs a line by `/bin/sh -c` in the project's root.
+    pub(crate) async fn run(
+        &self,
+        workspace: &Workspace,
+        line: &str,
+        phase: Phase<'_>,
+    ) -> Result<Outcome, RunnerError> {
+        let inside = self.inside(workspace).await?;
+        let mut read_only = self.config.read_only.clone();
         read_only.extend(self.toolchain.iter().flat_map(|toolchain| toolchain.read_only.clone()));
-        Command {
-            program: PathBuf::from(SHELL),
+        let home = match phase {
+            Phase::Setup => inside.dependencies(),
+            Phase::WarmUp { dependencies } | Phase::Check { dependencies } => {
+                read_only.push(dependencies.to_owned());
+                dependencies.to_owned()
+            }
+        };
+        let network = matches!(phase, Phase::Setup);
+        let command = Command {
+            program: SHELL.into(),
             args: vec!["-c".into(), line.to_owned()],
-            cwd: workspace.tree().join(&config.project.root),
-            env: self.variables(workspace, dependencies, network),
+            cwd: inside.tree().join(&self.config.project.root),
+            env: self.variables(&inside, &home, network),
             workspace: workspace.root().to_owned(),
             read_only,
             network,
-            limits: limits(config, network),
-        }
+            limits: self.limits(phase),
+        };
+        Ok(self.sandbox.run(self.mode, &command).await?)
     }
 
-    fn variables(&self, workspace: &Workspace, dependencies: &Path, network: bool) -> BTreeMap<String, String> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let path = self.toolchain.as_ref().map_or_else(|| "/usr/bin:/bin".to_owned(), |toolchain| toolchain.path.clone());
+    /// Paths of this machine and what stands in their place in evidence.
+    pub(crate) async fn replacements(
+        &self,
+        workspace: &Workspace,
+        dependencies: &Path,
+    ) -> Result<Vec<(String, String)>, RunnerError> {
+        let inside = self.inside(workspace).await?;
+        let mut replacements = vec![
+            (format!("{}/", text(&inside.tree())), String::new()),
+            (text(&inside.tree()), ".".into()),
+            (text(&inside.target()), "target".into()),
+            (text(&inside.dependencies()), "<dependencies>".into()),
+            (text(&inside.root().join(".tmp")), "/tmp".into()),
+            (text(inside.root()), "<workspace>".into()),
+            (text(dependencies), "<dependencies>".into()),
+        ];
+        let roots = self.toolchain.iter().flat_map(|toolchain| &toolchain.read_only);
+        replacements.extend(roots.map(|root| (text(root), "<toolchain>".into())));
+        Ok(replacements)
+    }
+
+    /// The workspace by its paths inside.
+    async fn inside(&self, workspace: &Workspace) -> Result<Workspace, RunnerError> {
+        Ok(Workspace::at(self.sandbox.workspace_inside(self.mode, workspace.root()).await?))
+    }
+
+    fn variables(&self, inside: &Workspace, dependencies: &Path, network: bool) -> BTreeMap<String, String> {
+        let path = self.toolchain.as_ref().map_or(SYSTEM_PATH, |toolchain| &toolchain.path);
         let mut variables = BTreeMap::from([
-            ("PATH".into(), path),
-            ("HOME".into(), text(&workspace.home())),
+            ("PATH".into(), path.to_owned()),
+            ("HOME".into(), text(&inside.home())),
             ("LANG".into(), "C.UTF-8".into()),
             ("TERM".into(), "dumb".into()),
             ("NO_COLOR".into(), "1".into()),
         ]);
+        if network {
+            variables.extend(self.network_variables.clone());
+        }
         if self.toolchain.is_some() {
             variables.extend([
                 ("CARGO_HOME".into(), text(dependencies)),
-                ("CARGO_TARGET_DIR".into(), text(&workspace.target())),
+                ("CARGO_TARGET_DIR".into(), text(&inside.target())),
                 ("CARGO_INCREMENTAL".into(), "0".into()),
                 ("CARGO_TERM_COLOR".into(), "never".into()),
                 ("CARGO_NET_OFFLINE".into(), (!network).to_string()),
@@ -105,32 +164,27 @@ impl Environment {
         variables
     }
 
-    /// Paths of this machine and what stands in their place in evidence.
-    pub(crate) fn replacements(&self, workspace: &Workspace, dependencies: &Path) -> Vec<(String, String)> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let mut replacements = vec![
-            (format!("{}/", text(&workspace.tree())), String::new()),
-            (text(&workspace.tree()), ".".into()),
-            (text(&workspace.target()), "target".into()),
-            (text(workspace.root()), "<workspace>".into()),
-            (text(dependencies), "<dependencies>".into()),
-        ];
-        let roots = self.toolchain.iter().flat_map(|toolchain| &toolchain.read_only);
-        replacements.extend(roots.map(|root| (text(root), "<toolchain>".into())));
-        replacements
+    fn limits(&self, phase: Phase<'_>) -> Limits {
+        let bounds = &self.config.limits;
+        let wall_seconds = match phase {
+            Phase::Setup | Phase::WarmUp { .. } => bounds.setup_wall_seconds,
+            Phase::Check { .. } => bounds.check_wall_seconds,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        Limits {
+            wall_seconds,
+            // Of one process, which may use every core; the wall limit is what ends a hang.
+            cpu_seconds: wall_seconds.saturating_mul(cores),
+            memory_bytes: bounds.check_memory_bytes,
+            processes: bounds.check_processes,
+            disk_bytes: bounds.check_disk_bytes,
+            file_bytes: bounds.check_disk_bytes,
+            output_bytes: usize::try_from(bounds.check_output_bytes).unwrap_or(usize::MAX),
+            ..Limits::default()
+        }
     }
 }
 
-fn limits(config: &RunConfig, setup: bool) -> Limits {
-    let bounds = &config.limits;
-    let wall_seconds = if setup { bounds.setup_wall_seconds } else { bounds.check_wall_seconds };
-    Limits {
-        wall_seconds,
-        cpu_seconds: wall_seconds.saturating_mul(2),
-        memory_bytes: bounds.check_memory_bytes,
-        processes: bounds.check_processes,
-        disk_bytes: bounds.check_disk_bytes,
-        output_bytes: usize::try_from(bounds.check_output_bytes).unwrap_or(usize::MAX),
-        ..Limits::default()
-    }
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }

@@ -1,158 +1,128 @@
-//! Setup: what is fetched and built once per base, before any byte an agent wrote is present.
+//! Setup: what is fetched once per state of the lock files and built once per base, before any byte an agent wrote is
+//! present.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
+use std::sync::Arc;
 
-use config::RunConfig;
 use run_model::Sha256;
-use sandbox::{Outcome, Sandbox};
+use sandbox::Outcome;
 
+use crate::cache::{Cache, Kind};
 use crate::environment::{Environment, Phase};
+use crate::error::{At, RunnerError};
+use crate::folders;
+use crate::inputs::Inputs;
+use crate::reading;
 use crate::workspace::Workspace;
-use crate::{RunnerError, at, checks};
 
-/// What setup left: fetched dependencies (read-only from now on), the base's build, and files that every tree is given.
+/// What setup left: fetched dependencies (read-only from now on), files that every tree is given, and the base's build.
 pub(crate) struct Prepared {
-    folder: PathBuf,
+    dependencies: PathBuf,
+    files: PathBuf,
+    build: PathBuf,
 }
 
 impl Prepared {
-    /// Where trees are checked, one at a time: always the same place, so that a copied build knows its sources again.
-    pub(crate) fn work(&self) -> PathBuf {
-        self.folder.join("work")
+    /// Finds what an earlier job prepared, or prepares it in a folder of this job.
+    pub(crate) async fn get(
+        cache: &mut Cache,
+        environment: &Environment,
+        inputs: &Arc<Inputs>,
+        work: &Path,
+    ) -> Result<Self, RunnerError> {
+        let config = &inputs.config;
+        let fetched_from = (inputs.dependency_files()?, &config.project, &config.setup, &config.setup_files);
+        let key = Sha256::of_json(&(fetched_from, environment.identity()));
+        let fetched = cache.place(Kind::Dependencies, &key);
+        let built = cache.place(Kind::Build, &Sha256::of_json(&(&key, &inputs.archive_sha256, &config.warm_up)));
+        let prepared =
+            Self { dependencies: fetched.join("home"), files: fetched.join("files"), build: built.join("target") };
+        let preparation = Preparation { environment, inputs, work, prepared: &prepared };
+        if !cache.has(&fetched)? {
+            cache.begin(Kind::Dependencies, &fetched)?;
+            preparation.fetch().await?;
+            cache.complete(&fetched)?;
+        }
+        if !cache.has(&built)? {
+            cache.begin(Kind::Build, &built)?;
+            preparation.warm_up().await?;
+            cache.complete(&built)?;
+        }
+        Ok(prepared)
     }
 
     /// What setup fetched.
-    pub(crate) fn dependencies(&self) -> PathBuf {
-        self.folder.join("dependencies")
+    pub(crate) fn dependencies(&self) -> &Path {
+        &self.dependencies
     }
 
-    fn build(&self) -> PathBuf {
-        self.folder.join("build")
+    /// The files that setup made, by their paths in the tree.
+    pub(crate) fn files(&self) -> &Path {
+        &self.files
     }
 
-    fn files(&self) -> PathBuf {
-        self.folder.join("files")
+    /// Gives a workspace its own writable copy of the base's build.
+    pub(crate) async fn copy_build(&self, workspace: &Workspace) -> Result<(), RunnerError> {
+        if self.build.is_dir() { folders::copy(&self.build, &workspace.target()).await } else { Ok(()) }
     }
+}
 
-    fn ready(&self) -> PathBuf {
-        self.folder.join("ready")
-    }
+struct Preparation<'a> {
+    environment: &'a Environment,
+    inputs: &'a Arc<Inputs>,
+    work: &'a Path,
+    prepared: &'a Prepared,
+}
 
-    /// Gives a workspace its own writable copy of the base's build, and the files that setup made where the tree has none.
-    pub(crate) fn equip(&self, workspace: &Workspace, config: &RunConfig) -> Result<(), RunnerError> {
-        if self.build().is_dir() {
-            copy(&self.build(), &workspace.target())?;
-        }
-        for file in &config.setup_files {
-            let (from, to) = (self.files().join(file), workspace.tree().join(&config.project.root).join(file));
-            if from.is_file() && fs::symlink_metadata(&to).is_err() {
-                at(&to, fs::copy(&from, &to))?;
+impl Preparation<'_> {
+    /// Runs the setup commands, with the network on. They fetch into the workspace; what they fetched moves out of it.
+    async fn fetch(&self) -> Result<(), RunnerError> {
+        let workspace = Workspace::create(&self.work.join("setup"), self.inputs).await?;
+        let fetched = workspace.dependencies();
+        fs::create_dir(&fetched).at(&fetched)?;
+        self.environment.seed(&fetched)?;
+        for setup in &self.inputs.config.setup {
+            let outcome = self.environment.run(&workspace, &setup.command, Phase::Setup).await?;
+            if outcome.exit != sandbox::Exit::Code(0) {
+                return Err(self.failure(&workspace, &setup.command, outcome).await?);
             }
         }
-        Ok(())
-    }
-}
-
-/// Prepares for this base and these settings, or finds what an earlier job prepared.
-pub(crate) async fn prepare(
-    state: &Path,
-    sandbox: &Sandbox,
-    config: &RunConfig,
-    archive: &[u8],
-) -> Result<(Environment, Prepared), RunnerError> {
-    let base = Sha256::of(archive);
-    // The toolchain is asked for by the base's own files, so they are laid out first.
-    let folder = state.join("cache").join("bases").join(base.short());
-    let tree = Workspace::create(&folder.join("look"), archive)?;
-    let environment = Environment::of_this_machine(config, &tree.tree()).await?;
-    tree.remove()?;
-    let key = Sha256::of_json(&(&base, &config.project, &config.setup, &config.setup_files, &config.warm_up, environment.identity()));
-    let prepared = Prepared { folder: folder.join(key.short()) };
-    if prepared.ready().is_file() {
-        return Ok((environment, prepared));
-    }
-    let workspace = Workspace::create(&prepared.work(), archive)?;
-    for folder in [prepared.dependencies(), prepared.build(), prepared.files()] {
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            other => at(&folder, other)?,
+        for file in self.inputs.setup_files()? {
+            workspace.keep(&file, &self.prepared.files.join(file.as_str()))?;
         }
+        fs::rename(&fetched, &self.prepared.dependencies).at(&fetched)?;
+        folders::remove(workspace.root())
     }
-    fetch(sandbox, &environment, config, &prepared, &workspace).await?;
-    warm_up(sandbox, &environment, config, &prepared, &workspace).await?;
-    workspace.remove()?;
-    at(&prepared.ready(), fs::write(prepared.ready(), key.as_str()))?;
-    Ok((environment, prepared))
-}
 
-/// Runs the setup commands with the network on. They fetch into the workspace; what they fetched is moved out of it.
-async fn fetch(
-    sandbox: &Sandbox,
-    environment: &Environment,
-    config: &RunConfig,
-    prepared: &Prepared,
-    workspace: &Workspace,
-) -> Result<(), RunnerError> {
-    let fetched = workspace.root().join("dependencies");
-    at(&fetched, fs::create_dir(&fetched))?;
-    environment.seed(&fetched)?;
-    for setup in &config.setup {
-        let phase = Phase::Setup { dependencies: &fetched };
-        let outcome = sandbox.run(&environment.command(config, workspace, &setup.command, phase)).await?;
-        if outcome.exit != sandbox::Exit::Code(0) {
-            let tail = said(&outcome);
-            return Err(RunnerError::Setup { command: setup.command.clone(), exit: format!("{:?}", outcome.exit), tail });
+    /// Builds the base's tests, confined and without network. A failure costs only time: the baseline check will show it.
+    async fn warm_up(&self) -> Result<(), RunnerError> {
+        let workspace = Workspace::create(&self.work.join("build"), self.inputs).await?;
+        for file in self.inputs.setup_files()? {
+            workspace.add(&file, &self.prepared.files.join(file.as_str()))?;
         }
+        for command in &self.inputs.config.warm_up {
+            let phase = Phase::WarmUp { dependencies: &self.prepared.dependencies };
+            let outcome = self.environment.run(&workspace, &command.command, phase).await?;
+            if outcome.exit != sandbox::Exit::Code(0) {
+                tracing::info!(command = command.command, exit = ?outcome.exit, "the base's build failed");
+            }
+        }
+        let target = workspace.target();
+        if target.is_dir() {
+            fs::rename(&target, &self.prepared.build).at(&target)?;
+        }
+        folders::remove(workspace.root())
     }
-    at(&fetched, fs::rename(&fetched, prepared.dependencies()))?;
-    at(&prepared.files(), fs::create_dir_all(prepared.files()))?;
-    for file in &config.setup_files {
-        let made = workspace.tree().join(&config.project.root).join(file);
-        let kept = prepared.files().join(file);
-        if let Some(folder) = kept.parent() {
-            at(folder, fs::create_dir_all(folder))?;
-        }
-        if made.is_file() {
-            at(&kept, fs::copy(&made, &kept))?;
-        }
-    }
-    Ok(())
-}
 
-/// Builds the base's tests, confined and without network. A failure costs only time: the baseline check will show it.
-async fn warm_up(
-    sandbox: &Sandbox,
-    environment: &Environment,
-    config: &RunConfig,
-    prepared: &Prepared,
-    workspace: &Workspace,
-) -> Result<(), RunnerError> {
-    for command in &config.warm_up {
-        let phase = Phase::Check { dependencies: &prepared.dependencies() };
-        let outcome = sandbox.run(&environment.command(config, workspace, &command.command, phase)).await?;
-        if outcome.exit != sandbox::Exit::Code(0) {
-            tracing::info!(command = command.command, exit = ?outcome.exit, "the base's build failed");
-        }
+    async fn failure(
+        &self,
+        workspace: &Workspace,
+        command: &str,
+        outcome: Outcome,
+    ) -> Result<RunnerError, RunnerError> {
+        let replacements = self.environment.replacements(workspace, &self.prepared.dependencies).await?;
+        let tail = reading::tail(&outcome, &replacements);
+        Ok(RunnerError::Setup { command: command.to_owned(), exit: format!("{:?}", outcome.exit), tail })
     }
-    if workspace.target().is_dir() {
-        at(&prepared.build(), fs::rename(workspace.target(), prepared.build()))?;
-    }
-    Ok(())
-}
-
-fn said(outcome: &Outcome) -> String {
-    let text = checks::text_of(&outcome.stderr);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(12)..].join("\n")
-}
-
-/// Copies a folder with its times, sharing blocks where the file system can: build tools compare times.
-fn copy(from: &Path, to: &Path) -> Result<(), RunnerError> {
-    let status = Process::new("cp").arg("--archive").arg("--reflink=auto").arg(from).arg(to).status();
-    if at(from, status)?.success() {
-        return Ok(());
-    }
-    at(to, Err(std::io::Error::other("cp failed")))
 }

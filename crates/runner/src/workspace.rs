@@ -1,34 +1,49 @@
 //! The tree that is checked: a base unpacked, edits laid over it, its hash.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use flate2::read::GzDecoder;
-use run_model::Sha256;
 use run_model::change_set::{Edit, Overlay};
 use run_model::snapshot::{Entry, EntryKind};
+use run_model::{RepoPath, Sha256};
 
-use crate::{RunnerError, at};
+use crate::bench::blocking;
+use crate::error::{At, RunnerError};
+use crate::folders;
+use crate::inputs::Inputs;
 
-/// A private folder with one tree in it.
+/// The age of every file of the base: older than any build, so that only what was laid over it counts as changed.
+const BASE_TIME: Duration = Duration::from_secs(1_000_000_000);
+
+/// A folder with a tree in it, and with what its commands need.
+#[derive(Clone, Debug)]
 pub(crate) struct Workspace {
     root: PathBuf,
 }
 
 impl Workspace {
-    /// An empty folder (mode 0700) at `root` with the archive's files in `tree`; what was there before is gone.
-    pub(crate) fn create(root: &Path, archive: &[u8]) -> Result<Self, RunnerError> {
-        remove(root)?;
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
-        at(root, made)?;
-        let workspace = Self { root: root.to_owned() };
-        for folder in [workspace.tree(), workspace.home()] {
-            at(&folder, fs::create_dir(&folder))?;
-        }
-        unpack(&workspace.tree(), archive)?;
-        Ok(workspace)
+    /// The workspace at a path, as it is.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// An empty folder (mode 0700) with the base's files in `tree`; what was there before is gone.
+    pub(crate) async fn create(root: &Path, inputs: &Arc<Inputs>) -> Result<Self, RunnerError> {
+        let (workspace, inputs) = (Self::at(root.to_owned()), inputs.clone());
+        blocking(move || {
+            folders::create_private(&workspace.root)?;
+            for folder in [workspace.tree(), workspace.home()] {
+                fs::create_dir(&folder).at(&folder)?;
+            }
+            workspace.unpack(&inputs.archive)?;
+            Ok(workspace)
+        })
+        .await
     }
 
     /// The one folder that a command may write to.
@@ -51,55 +66,85 @@ impl Workspace {
         self.root.join("target")
     }
 
+    /// Where setup fetches to.
+    pub(crate) fn dependencies(&self) -> PathBuf {
+        self.root.join("dependencies")
+    }
+
+    /// Unpacks a snapshot's archive.
+    fn unpack(&self, archive: &[u8]) -> Result<(), RunnerError> {
+        let bad = |problem: io::Error| RunnerError::unreadable("the snapshot's archive", &problem);
+        let mut archive = tar::Archive::new(GzDecoder::new(archive));
+        for entry in archive.entries().map_err(bad)? {
+            let mut entry = entry.map_err(bad)?;
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let kind = entry.header().entry_type();
+            if kind.is_file() {
+                let (mut content, mode) = (Vec::new(), entry.header().mode().map_err(bad)?);
+                entry.read_to_end(&mut content).map_err(bad)?;
+                let place = self.place(&path)?;
+                write_file(&place, &content)?;
+                let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
+                fs::set_permissions(&place, Permissions::from_mode(mode)).at(&place)?;
+                make_old(&place)?;
+            } else if kind.is_symlink() {
+                let target = entry.link_name().map_err(bad)?.unwrap_or_default();
+                let place = self.place(&path)?;
+                symlink(target, &place).at(&place)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lays edits over the tree. They are new, so that build tools see them as changed.
-    pub(crate) fn lay(&mut self, overlay: &Overlay) -> Result<(), RunnerError> {
+    pub(crate) fn lay(&self, overlay: &Overlay) -> Result<(), RunnerError> {
         for (path, edit) in &overlay.0 {
-            let file = self.place(path.as_str())?;
+            let place = self.place(path.as_str())?;
             match edit {
-                Edit::Delete => match fs::remove_file(&file) {
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    other => at(&file, other)?,
+                Edit::Write(content) => write_file(&place, content.as_bytes())?,
+                Edit::Delete => match fs::remove_file(&place) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    other => other.at(&place)?,
                 },
-                Edit::Write(content) => write_file(&file, content.as_bytes())?,
             }
         }
         Ok(())
     }
 
     /// Lays an archive's regular files over the tree, as edits.
-    pub(crate) fn lay_archive(&mut self, archive: &[u8]) -> Result<(), RunnerError> {
-        let bad = |problem: std::io::Error| RunnerError::Unreadable { what: "the held-out archive".into(), problem: problem.to_string() };
+    pub(crate) fn lay_archive(&self, archive: &[u8]) -> Result<(), RunnerError> {
+        let bad = |problem: io::Error| RunnerError::unreadable("the held-out archive", &problem);
         let mut archive = tar::Archive::new(GzDecoder::new(archive));
         for entry in archive.entries().map_err(bad)? {
             let mut entry = entry.map_err(bad)?;
-            if !entry.header().entry_type().is_file() {
-                continue;
+            if entry.header().entry_type().is_file() {
+                let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content).map_err(bad)?;
+                write_file(&self.place(&path)?, &content)?;
             }
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let path = run_model::RepoPath::new(path).map_err(|problem| RunnerError::Refused(problem.to_string()))?;
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).map_err(bad)?;
-            write_file(&self.place(path.as_str())?, &content)?;
         }
         Ok(())
     }
 
-    /// Where a path lies, with its folders made; refused if the way there leads through a link.
-    fn place(&self, path: &str) -> Result<PathBuf, RunnerError> {
-        let mut place = self.tree();
-        let parts: Vec<&str> = path.split('/').collect();
-        for (number, part) in parts.iter().enumerate() {
-            place.push(part);
-            match fs::symlink_metadata(&place) {
-                Ok(found) if found.is_symlink() => {
-                    return Err(RunnerError::Refused(format!("{path} leads through a symbolic link: edits never follow one")));
-                }
-                Ok(_) => {}
-                Err(_) if number + 1 < parts.len() => at(&place, fs::create_dir(&place))?,
-                Err(_) => {}
-            }
+    /// Gives the tree a file that setup made, if setup made it and the tree has none.
+    pub(crate) fn add(&self, path: &RepoPath, from: &Path) -> Result<(), RunnerError> {
+        let place = self.place(path.as_str())?;
+        if !from.is_file() || fs::symlink_metadata(&place).is_ok() {
+            return Ok(());
         }
-        Ok(place)
+        fs::copy(from, &place).at(&place)?;
+        make_old(&place)
+    }
+
+    /// Keeps a file of the tree that setup made; nothing but a regular file is followed.
+    pub(crate) fn keep(&self, path: &RepoPath, to: &Path) -> Result<(), RunnerError> {
+        let place = self.place(path.as_str())?;
+        if !fs::symlink_metadata(&place).is_ok_and(|found| found.is_file()) {
+            return Ok(());
+        }
+        to.parent().map_or(Ok(()), fs::create_dir_all).at(to)?;
+        fs::copy(&place, to).map(drop).at(to)
     }
 
     /// The hash of every path, kind and content of the tree.
@@ -110,57 +155,61 @@ impl Workspace {
         Ok(Sha256::of_json(&entries))
     }
 
-    /// Takes the folder away.
-    pub(crate) fn remove(self) -> Result<(), RunnerError> {
-        remove(&self.root)
+    /// Where a path lies, with its folders made; refused if it leaves the tree or the way there leads through a link.
+    fn place(&self, path: &str) -> Result<PathBuf, RunnerError> {
+        let refused = |why: &str| Err(RunnerError::Refused(format!("{path} {why}")));
+        let mut place = self.tree();
+        let mut parts = path.split('/').peekable();
+        while let Some(part) = parts.next() {
+            if matches!(part, "" | "." | "..") {
+                return refused("is no path inside the repository");
+            }
+            place.push(part);
+            if parts.peek().is_none() {
+                break;
+            }
+            match fs::symlink_metadata(&place) {
+                Ok(found) if found.is_dir() => {}
+                Ok(_) => return refused("leads through a link or a file: nothing is written there"),
+                Err(_) => fs::create_dir(&place).at(&place)?,
+            }
+        }
+        Ok(place)
     }
 }
 
-fn remove(folder: &Path) -> Result<(), RunnerError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => at(folder, other),
-    }
-}
-
-/// Unpacks a snapshot's archive; the `tar` crate keeps every path inside `folder`.
-fn unpack(folder: &Path, archive: &[u8]) -> Result<(), RunnerError> {
-    let mut archive = tar::Archive::new(GzDecoder::new(archive));
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_mtime(true);
-    archive.set_overwrite(true);
-    at(folder, archive.unpack(folder))
-}
-
-/// Replaces a file's content and keeps its mode; a new file is a plain one.
+/// Replaces a file's content and keeps its mode; a new file is a plain one, and what is no file is left alone.
 fn write_file(path: &Path, content: &[u8]) -> Result<(), RunnerError> {
-    if let Ok(found) = fs::metadata(path) {
-        let mut writable = found.permissions();
-        writable.set_mode(writable.mode() | 0o600);
-        at(path, fs::set_permissions(path, writable))?;
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(RunnerError::Refused(format!(
+            "{} is a link or a folder: nothing is written there",
+            path.display()
+        )));
     }
     let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path);
-    at(path, at(path, opened)?.write_all(content))
+    opened.at(path)?.write_all(content).at(path)
+}
+
+fn make_old(path: &Path) -> Result<(), RunnerError> {
+    let time = SystemTime::UNIX_EPOCH + BASE_TIME;
+    let file = File::open(path).at(path)?;
+    file.set_times(FileTimes::new().set_accessed(time).set_modified(time)).at(path)
 }
 
 fn collect(folder: &Path, prefix: &str, entries: &mut Vec<Entry>) -> Result<(), RunnerError> {
-    for found in at(folder, fs::read_dir(folder))? {
-        let found = at(folder, found)?;
-        let (place, name) = (found.path(), found.file_name().to_string_lossy().into_owned());
-        let path = format!("{prefix}{name}");
-        let kind = at(&place, found.file_type())?;
+    for found in fs::read_dir(folder).at(folder)? {
+        let found = found.at(folder)?;
+        let (place, kind) = (found.path(), found.file_type().at(folder)?);
+        let path = format!("{prefix}{}", found.file_name().to_string_lossy());
         if kind.is_dir() {
             collect(&place, &format!("{path}/"), entries)?;
             continue;
         }
         let (kind, content) = if kind.is_symlink() {
-            (EntryKind::Symlink, at(&place, fs::read_link(&place))?.to_string_lossy().into_owned().into_bytes())
+            (EntryKind::Symlink, fs::read_link(&place).at(&place)?.into_os_string().into_encoded_bytes())
         } else {
-            let mut content = Vec::new();
-            let mut file = at(&place, File::open(&place))?;
-            let mode = at(&place, file.metadata())?.permissions().mode();
-            at(&place, file.read_to_end(&mut content))?;
-            (if mode & 0o111 == 0 { EntryKind::File } else { EntryKind::Executable }, content)
+            let executable = found.metadata().at(&place)?.permissions().mode() & 0o111 != 0;
+            (if executable { EntryKind::Executable } else { EntryKind::File }, fs::read(&place).at(&place)?)
         };
         entries.push(Entry { path, kind, bytes: content.len() as u64, sha256: Sha256::of(&content) });
     }

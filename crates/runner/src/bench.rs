@@ -1,0 +1,106 @@
+//! Where trees are measured: lays a tree out, gives it the base's build, runs every check.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use run_model::evidence::{EVIDENCE_SCHEMA, Evidence};
+use run_model::{Clock, Sha256};
+use sandbox::Sandbox;
+use tokio::sync::Mutex;
+
+use crate::cache::Cache;
+use crate::environment::{Environment, Phase};
+use crate::error::{At, RunnerError};
+use crate::folders;
+use crate::inputs::Inputs;
+use crate::preparation::Prepared;
+use crate::reading;
+use crate::workspace::Workspace;
+
+/// This machine, as far as measuring is concerned.
+pub(crate) struct Bench {
+    sandbox: Sandbox,
+    state: PathBuf,
+    cache: Mutex<Cache>,
+}
+
+impl Bench {
+    pub(crate) fn new(sandbox: Sandbox, state: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        let cache = Mutex::new(Cache::new(state.join("cache"), clock));
+        Self { sandbox, state, cache }
+    }
+
+    /// Removes what a process left that was killed in the middle of its jobs.
+    pub(crate) fn clear_work(&self) {
+        if let Err(error) = folders::remove(&self.work()) {
+            tracing::warn!(error = error.with_causes(), "old workspaces could not be removed");
+        }
+    }
+
+    /// Measures a tree in a private folder of its own, which is gone afterwards.
+    pub(crate) async fn measure(&self, name: &str, inputs: Inputs) -> Result<Evidence, RunnerError> {
+        let work = self.work().join(name);
+        folders::create_private(&work)?;
+        let evidence = self.measure_in(&work, Arc::new(inputs)).await;
+        blocking(move || folders::remove(&work)).await?;
+        evidence
+    }
+
+    fn work(&self) -> PathBuf {
+        self.state.join("work")
+    }
+
+    async fn measure_in(&self, work: &Path, inputs: Arc<Inputs>) -> Result<Evidence, RunnerError> {
+        let workspace = Workspace::create(&work.join("check"), &inputs).await?;
+        let environment = Environment::find(&self.sandbox, &inputs.config, &workspace).await?;
+        let prepared = {
+            // One at a time: the second job finds what the first prepared, and nothing is evicted while it is copied.
+            let mut cache = self.cache.lock().await;
+            let prepared = Prepared::get(&mut cache, &environment, &inputs, work).await?;
+            prepared.copy_build(&workspace).await?;
+            prepared
+        };
+        let (laid, files) = (workspace.clone(), prepared.files().to_owned());
+        let given = inputs.clone();
+        let tree_sha256 = blocking(move || lay_out(&laid, &given, &files)).await?;
+        let (mut commands, mut layers) = (Vec::new(), Vec::new());
+        for check in &inputs.config.checks {
+            let phase = Phase::Check { dependencies: prepared.dependencies() };
+            let outcome = environment.run(&workspace, &check.command, phase).await?;
+            layers = outcome.layers.iter().map(ToString::to_string).collect();
+            let replacements = environment.replacements(&workspace, prepared.dependencies()).await?;
+            commands.push(reading::evidence(check, outcome, &replacements));
+        }
+        Ok(Evidence {
+            schema: EVIDENCE_SCHEMA,
+            purpose: inputs.purpose,
+            tree_sha256,
+            overlay_sha256: inputs.overlay.as_ref().map(Sha256::of_json),
+            commands,
+            layers,
+        })
+    }
+}
+
+/// Lays overlay and held-out files over the base; the hash of what is there then, without the files of setup.
+fn lay_out(workspace: &Workspace, inputs: &Inputs, setup_files: &Path) -> Result<Sha256, RunnerError> {
+    if let Some(overlay) = &inputs.overlay {
+        workspace.lay(overlay)?;
+    }
+    if let Some(archive) = &inputs.held_out {
+        workspace.lay_archive(archive)?;
+    }
+    let hash = workspace.hash()?;
+    for file in inputs.setup_files()? {
+        workspace.add(&file, &setup_files.join(file.as_str()))?;
+    }
+    Ok(hash)
+}
+
+/// Runs work that waits for the disk, off the threads that wait for everything else.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RunnerError> + Send + 'static,
+) -> Result<T, RunnerError> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(std::io::Error::other).at(Path::new("a workspace"))?
+}

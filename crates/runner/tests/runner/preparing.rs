@@ -1,0 +1,73 @@
+//! What is fetched and built once.
+
+use run_model::evidence::{Evidence, Exit};
+
+use crate::world::{Project, World, command};
+
+/// A line that writes something else every time.
+const STAMP: &str = "cat /proc/sys/kernel/random/uuid >";
+
+fn tail(evidence: Evidence) -> String {
+    let mut commands = evidence.commands;
+    assert_eq!(commands[0].exit, Exit::Code(0), "{}", commands[0].output_tail);
+    commands.remove(0).output_tail
+}
+
+#[tokio::test]
+async fn setup_runs_once_for_a_state_of_the_manifest_files() {
+    let mut world = World::new().await;
+    let mut project = Project::plain("cat stamp.txt");
+    project.config.setup = vec![command("stamp", &format!("{STAMP} stamp.txt"))];
+    project.config.setup_files = vec!["stamp.txt".into()];
+    let first = tail(world.measure(&project).await.unwrap());
+    project.files.insert("README.md", "another base\n".into());
+    assert_eq!(tail(world.measure(&project).await.unwrap()), first);
+    project.files.insert("Cargo.lock", "another state\n".into());
+    assert_ne!(tail(world.measure(&project).await.unwrap()), first);
+}
+
+#[tokio::test]
+async fn the_files_of_setup_are_no_part_of_the_tree() {
+    let mut world = World::new().await;
+    let plain = world.measure(&Project::plain("true")).await.unwrap();
+    let mut project = Project::plain("true");
+    project.config.setup = vec![command("stamp", "echo made > stamp.txt")];
+    project.config.setup_files = vec!["stamp.txt".into()];
+    assert_eq!(world.measure(&project).await.unwrap().tree_sha256, plain.tree_sha256);
+    project.config.checks[0].command = "cat stamp.txt".into();
+    let own = project.with_edit("stamp.txt", Some("own\n"));
+    assert_eq!(tail(world.measure(&own).await.unwrap()), "own");
+}
+
+#[tokio::test]
+async fn every_check_gets_a_private_copy_of_the_build() {
+    let mut world = World::new().await;
+    let mut project = Project::plain("cat ../target/built && rm ../target/built");
+    project.config.warm_up = vec![command("build", &format!("mkdir -p ../target && {STAMP} ../target/built"))];
+    let first = tail(world.measure(&project).await.unwrap());
+    assert_eq!(tail(world.measure(&project).await.unwrap()), first);
+    project.files.insert("README.md", "another base\n".into());
+    assert_ne!(tail(world.measure(&project).await.unwrap()), first);
+}
+
+#[tokio::test]
+async fn a_copied_build_is_fresh_and_an_edit_makes_it_stale() {
+    let mut world = World::new().await;
+    let mut project = Project::rust();
+    project.config.checks[0].command =
+        "cargo test --offline --no-run 2>&1 | grep -c Compiling | sed s/^/compiled:/".into();
+    assert_eq!(tail(world.measure(&project).await.unwrap()), "compiled:0");
+    let edited = project.with_edit("src/lib.rs", Some("pub fn triple(n: i32) -> i32 {\n    n * 3\n}\n"));
+    assert_eq!(tail(world.measure(&edited).await.unwrap()), "compiled:1");
+}
+
+#[tokio::test]
+async fn what_was_fetched_cannot_be_changed_by_a_check() {
+    let mut world = World::new().await;
+    let mut project = Project::rust();
+    project.config.setup = vec![command("fetch", "echo fetched > $CARGO_HOME/package && cargo fetch")];
+    project.config.checks[0].command =
+        "! touch $CARGO_HOME/new 2>/dev/null && ! rm -f $CARGO_HOME/package 2>/dev/null && cat $CARGO_HOME/package"
+            .into();
+    assert_eq!(tail(world.measure(&project).await.unwrap()), "fetched");
+}
