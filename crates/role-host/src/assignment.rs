@@ -5,9 +5,18 @@ use config::PathRules;
 use run_model::change_set::Overlay;
 use run_model::evidence::Purpose;
 use run_model::{RepoPath, Sha256};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{Definition, Material, evidence_text};
+
+/// An output as the type it must have.
+///
+/// # Errors
+/// What does not fit, in words for the model: identifiers and paths have rules that a schema does not know.
+pub fn typed<T: DeserializeOwned>(output: &Value) -> Result<T, String> {
+    T::deserialize(output).map_err(|problem| problem.to_string())
+}
 
 /// One session's work.
 pub(crate) struct Desk<'a> {
@@ -99,6 +108,25 @@ mod tests {
         material.brought = Some(evidence(Purpose::Session, 0, &[], ""));
         assert!(desk(&material).checks(&Overlay::default()).is_some());
         assert_eq!(desk(&material).checks(&edits("a", "x")), None);
+    }
+
+    #[test]
+    fn a_task_is_unchanged_while_only_earlier_tasks_have_edits() {
+        let (_folder, mut material) = material();
+        assert!(!material.unchanged_by(&Overlay::default()));
+        material.tree.given = material.earlier.clone();
+        assert!(material.unchanged_by(&Overlay::default()));
+        assert!(material.unchanged_by(&edits("src/lib.rs", "one\ntwo\nthree\n")), "written as it was");
+        assert!(!material.unchanged_by(&edits("src/lib.rs", "1\n")));
+    }
+
+    #[test]
+    fn an_output_of_the_wrong_type_is_told_in_words() {
+        let plan = serde_json::json!({"summary": "s", "tasks": [
+            {"id": "Not Good", "title": "t", "description": "d", "role": "developer"}
+        ]});
+        let problem = typed::<run_model::plan::Plan>(&plan).unwrap_err();
+        assert!(problem.contains("\"Not Good\" is not a task id"), "{problem}");
     }
 
     #[test]

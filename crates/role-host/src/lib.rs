@@ -24,6 +24,7 @@ use serde_json::Value;
 use store::{Names, Store, StoreError};
 
 use crate::assignment::Desk;
+pub use crate::assignment::typed;
 pub use crate::material::Material;
 pub use crate::opening::Section;
 use crate::scratch::Scratch;
@@ -62,7 +63,7 @@ impl Context {
         scratch: PathBuf,
     ) -> Self {
         let store = Store::new(sdk, names, clock.clone(), randomness.clone());
-        Self { store, clock, scratch: Scratch::new(scratch, randomness.clone()), randomness }
+        Self { store, clock, scratch: Scratch::new(&scratch, randomness.clone()), randomness }
     }
 }
 

@@ -80,6 +80,11 @@ impl Material {
         self.tree.base.really_changed(all)
     }
 
+    /// Whether the task has changed nothing yet, a session's edits included.
+    pub fn unchanged_by(&self, edits: &Overlay) -> bool {
+        self.with(edits) == self.tree.base.really_changed(self.earlier.clone())
+    }
+
     /// A file's text before this task.
     pub(crate) fn before(&self, path: &RepoPath) -> Option<String> {
         match self.earlier.0.get(path) {

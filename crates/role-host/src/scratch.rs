@@ -25,8 +25,9 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) fn new(folder: PathBuf, randomness: Arc<dyn Randomness>) -> Self {
-        Self { folder, randomness }
+    /// Has a folder of its own in `place`.
+    pub(crate) fn new(place: &Path, randomness: Arc<dyn Randomness>) -> Self {
+        Self { folder: place.join("snapshots"), randomness }
     }
 
     /// The files of a snapshot, unpacked now if nobody has done it before.

@@ -1,1 +1,20 @@
-fn main() {}
+//! The Lambda: settings from the environment, then one event after the other.
+
+use std::sync::Arc;
+
+use lambda_host::{HostError, OsRandomness, SystemClock};
+use store::Names;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), HostError> {
+    let sdk = lambda_host::sdk_config_from_environment()?;
+    let names = Names::for_stage(&lambda_host::stage_from_environment()?);
+    let scratch = std::env::temp_dir().join("gatewright");
+    let context = architect::Context::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness), scratch);
+    let context = Arc::new(context);
+    lambda_host::serve("architect", move |event, deadline_ms| {
+        let context = context.clone();
+        async move { architect::handle(&context, event, deadline_ms).await }
+    })
+    .await
+}
