@@ -120,3 +120,6 @@ pub(crate) fn describe(name: &str, input: &Value) -> String {
         None => name.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
