@@ -4,6 +4,7 @@ use std::path::Path;
 
 use run_model::RunId;
 use run_model::change_set::Overlay;
+use run_model::run::branch_name;
 
 use crate::tree::{Content, lay, mode};
 use crate::{ForgeError, LocalGit};
@@ -50,7 +51,7 @@ impl LocalGit {
         if self.ref_target(&published_ref(run)).await?.as_deref() != Some(commit) {
             return Err(ForgeError::NotPublished { run: run.to_string(), commit: commit.to_owned() });
         }
-        let branch = format!("gatewright/{run}");
+        let branch = branch_name(run);
         let full = format!("refs/heads/{branch}");
         match self.ref_target(&full).await? {
             Some(there) if there == commit => {}

@@ -133,6 +133,11 @@ impl Stage {
     }
 }
 
+/// The branch that a run's change lands on in a local repository.
+pub fn branch_name(run: &RunId) -> String {
+    format!("gatewright/{run}")
+}
+
 /// Who asked, as the entrance saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requester {

@@ -7,7 +7,7 @@ use config::RunConfig;
 use run_model::change_set::ChangeSet;
 use run_model::gate::{Binding, Gate, GateKind, GateState};
 use run_model::plan::Plan;
-use run_model::run::{RunRecord, RunStatus, Stage};
+use run_model::run::{RunRecord, RunStatus, Stage, branch_name};
 use run_model::{Clock, ErrorName, FunctionError, GateId, Randomness, RunId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ async fn contract(
         }
     };
     let risk = risk.ok_or_else(|| missing("risk"))?;
-    let target = format!("gatewright/{}", run.run_id);
+    let target = branch_name(&run.run_id);
     let binding = Binding { kind, base_commit, content_sha256: content, target };
     // Low risk opens no gate by itself; whoever opens one all the same gives it the shortest wait.
     let wait = config.limits.gate_wait_seconds(risk.level).unwrap_or(30 * 60);

@@ -1,0 +1,223 @@
+//! A repository, a store, and a run between them.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Arc;
+
+use code_host::Context;
+use config::RunConfig;
+use embedded_cloud::{Attachment, Cloud, CloudOptions};
+use run_model::budget::Budget;
+use run_model::change_set::{ChangeSet, Edit, Overlay};
+use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Evidence, Exit, Purpose, TestOutcome};
+use run_model::gate::{Approver, Binding, Gate, GateDecision, GateKind, GateState};
+use run_model::risk::{Risk, RiskLevel};
+use run_model::run::{RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage};
+use run_model::snapshot::Manifest;
+use run_model::time::{SeededRandomness, VirtualClock};
+use run_model::{FunctionError, GateId, RepoPath, RunId, Sha256};
+use serde_json::{Value, json};
+use store::{Names, Store};
+
+const START_MS: i64 = 1_800_000_000_000;
+
+pub(crate) mod evidence {
+    use run_model::evidence::{TestOutcome, TestResult};
+
+    pub(crate) fn test(name: &str, outcome: TestOutcome) -> TestResult {
+        TestResult { name: name.into(), outcome }
+    }
+}
+
+/// The one file, changed to this.
+pub(crate) fn overlay(content: &str) -> Overlay {
+    Overlay(BTreeMap::from([(RepoPath::new("src/lib.rs").unwrap(), Edit::Write(content.into()))]))
+}
+
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) context: Context,
+    pub(crate) run_id: RunId,
+    folder: tempfile::TempDir,
+    _attachment: Attachment,
+}
+
+impl World {
+    /// A repository with one commit, and a run that was admitted on it.
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(VirtualClock::at(START_MS));
+        let options = CloudOptions {
+            state_dir: folder.path().join("state"),
+            clock: clock.clone(),
+            randomness: Arc::new(SeededRandomness::new(1)),
+            machines: Vec::new(),
+            stream_rules: Vec::new(),
+            environment_secrets: BTreeMap::new(),
+            commit_hook: None,
+        };
+        let attachment = Cloud::open(options).await.unwrap();
+        let (sdk, names) = (attachment.sdk_config(), Names::for_stage("local"));
+        let store = Store::new(&sdk, names.clone(), clock.clone(), Arc::new(SeededRandomness::new(2)));
+        store.create_table_and_bucket().await.unwrap();
+        store.ensure_signing_secret().await.unwrap();
+        let context = Context::new(&sdk, names, clock, Arc::new(SeededRandomness::new(3)));
+        let run_id = RunId::new("r-1").unwrap();
+        let world = Self { store, context, run_id, folder, _attachment: attachment };
+        world.git(&["init", "--quiet", "--initial-branch=main"]);
+        world.write("src/lib.rs", "pub fn one() {}\n");
+        world.git(&["add", "--all"]);
+        world.git(&["commit", "--quiet", "--message=base"]);
+        world.admit().await;
+        world
+    }
+
+    /// A run whose change was measured as good, with this risk.
+    pub(crate) async fn assessed(level: RiskLevel) -> Self {
+        let world = Self::new().await;
+        world.call("snapshot").await.unwrap();
+        let base_commit = world.run().await.snapshot.unwrap().commit;
+        world.set_change(&ChangeSet { base_commit, overlay: overlay("pub fn two() {}\n") }).await;
+        for purpose in [Purpose::Baseline, Purpose::Final] {
+            let measured = world.measured(purpose, 0, TestOutcome::Passed).await;
+            world.record(purpose, &measured).await;
+        }
+        let plan = json!({ "summary": "Count to two", "tasks": [] });
+        let plan = world.store.put_json(&world.run_id, &plan).await.unwrap();
+        let risk = Risk { level, reasons: Vec::new() };
+        let assess = |run: &mut RunRecord| (run.plan, run.risk) = (Some(plan.clone()), Some(risk.clone()));
+        world.store.update_run(&world.run_id, assess).await.unwrap();
+        world
+    }
+
+    async fn admit(&self) {
+        let config = self.store.put_json(&self.run_id, &RunConfig::default()).await.unwrap();
+        let requirement = self.store.put_artefact(&self.run_id, b"count".to_vec()).await.unwrap();
+        let record = RunRecord {
+            schema: RUN_SCHEMA,
+            version: 0,
+            run_id: self.run_id.clone(),
+            status: RunStatus::Running,
+            stage: Stage::Admit,
+            repository: self.root().to_str().unwrap().into(),
+            base_ref: "main".into(),
+            requirement,
+            config,
+            acceptance: None,
+            requester: Requester { name: "ann".into(), seen_as: "local".into() },
+            executions: 1,
+            execution_arn: "arn:1".into(),
+            created_ms: START_MS,
+            updated_ms: 0,
+            snapshot: None,
+            notices: Vec::new(),
+            plan: None,
+            design: None,
+            evidence: Vec::new(),
+            change_set: None,
+            plan_risk: None,
+            risk: None,
+            gate: None,
+            commit: None,
+            branch: None,
+            ending: None,
+            outcome: None,
+        };
+        let budget = Budget { limit_microusd: 1, limit_tokens: 1, committed_microusd: 0, committed_tokens: 0 };
+        self.store.admit(record, budget).await.unwrap();
+    }
+
+    fn root(&self) -> std::path::PathBuf {
+        self.folder.path().join("repository")
+    }
+
+    pub(crate) fn write(&self, path: &str, content: &str) {
+        let place = self.root().join(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(place, content).unwrap();
+    }
+
+    pub(crate) fn git(&self, args: &[&str]) -> String {
+        std::fs::create_dir_all(self.root()).unwrap();
+        let identity = ["-c", "user.name=Ann", "-c", "user.email=ann@example.com", "-c", "commit.gpgSign=false"];
+        let ended = Command::new("git").current_dir(self.root()).args(identity).args(args).output().unwrap();
+        assert!(ended.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8_lossy(&ended.stdout).trim().to_owned()
+    }
+
+    pub(crate) async fn call(&self, action: &str) -> Result<Value, FunctionError> {
+        code_host::handle(&self.context, json!({ "action": action, "run_id": self.run_id })).await
+    }
+
+    pub(crate) async fn run(&self) -> RunRecord {
+        self.store.run(&self.run_id).await.unwrap()
+    }
+
+    pub(crate) async fn events(&self) -> Vec<String> {
+        self.store.events(&self.run_id, 0).await.unwrap().into_iter().map(|event| event.kind).collect()
+    }
+
+    async fn change(&self) -> ChangeSet {
+        self.store.get_json(&self.run().await.change_set.unwrap()).await.unwrap()
+    }
+
+    pub(crate) async fn set_change(&self, change: &ChangeSet) {
+        let artefact = self.store.put_json(&self.run_id, change).await.unwrap();
+        self.store.update_run(&self.run_id, |run| run.change_set = Some(artefact.clone())).await.unwrap();
+    }
+
+    /// Evidence about the tree that the change makes: one check with one test.
+    pub(crate) async fn measured(&self, purpose: Purpose, code: i32, outcome: TestOutcome) -> Evidence {
+        let overlay = self.change().await.overlay;
+        let key = self.run().await.snapshot.unwrap().manifest_key;
+        let manifest: Manifest = serde_json::from_slice(&self.store.get_object(&key).await.unwrap()).unwrap();
+        let check = CommandEvidence {
+            name: "test".into(),
+            command: "cargo test".into(),
+            exit: Exit::Code(code),
+            tests: vec![evidence::test("a", outcome)],
+            doubt: None,
+            output_tail: String::new(),
+            truncated: false,
+            duration_ms: 1,
+        };
+        Evidence {
+            schema: EVIDENCE_SCHEMA,
+            purpose,
+            tree_sha256: manifest.with_overlay(&overlay).tree_hash(),
+            overlay_sha256: Some(Sha256::of_json(&overlay)),
+            commands: vec![check],
+            layers: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn record(&self, purpose: Purpose, evidence: &Evidence) {
+        let artefact = self.store.put_json(&self.run_id, evidence).await.unwrap();
+        self.store.update_run(&self.run_id, |run| run.evidence.push((purpose, artefact.clone()))).await.unwrap();
+    }
+
+    /// Opens the gate before the change as it is now, and decides it.
+    pub(crate) async fn decide(&self, decision: GateDecision) {
+        let change = self.change().await;
+        let binding = Binding {
+            kind: GateKind::Change,
+            base_commit: change.base_commit.clone(),
+            content_sha256: change.hash(),
+            target: "gatewright/r-1".into(),
+        };
+        let gate = Gate {
+            gate_id: GateId::new("r-1-gate").unwrap(),
+            run_id: self.run_id.clone(),
+            binding: binding.clone(),
+            risk: self.run().await.risk.unwrap(),
+            summary: "s".into(),
+            opened_ms: START_MS,
+            deadline_ms: START_MS + 1000,
+            state: GateState::Pending,
+        };
+        let gate = self.store.open_gate(gate, "token").await.unwrap();
+        self.store.update_run(&self.run_id, |run| run.gate = Some(gate.gate_id.clone())).await.unwrap();
+        let approver = Approver { name: "ann".into(), seen_as: "self, local".into() };
+        self.store.decide(&gate.gate_id, &binding.hash(), decision, approver, None).await.unwrap();
+    }
+}
