@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use config::{Detected, Overrides, ProjectFile, RunConfig};
+use config::{Detected, Overrides, ProjectFile, Provider, RunConfig};
 
 use crate::problem::Problem;
 
@@ -43,7 +43,21 @@ pub(crate) fn run_config(repository: &Path, overrides: Overrides) -> Result<RunC
         })?;
         ProjectFile::from_detected(found)
     };
-    RunConfig::assemble(project, overrides).map_err(Problem::input)
+    let mut config = RunConfig::assemble(project, overrides).map_err(Problem::input)?;
+    if let Some(server) = environment("ANTHROPIC_BASE_URL") {
+        point_to(&mut config.provider, &server);
+        config.validate().map_err(|problem| Problem::input(format!("ANTHROPIC_BASE_URL: {problem}")))?;
+    }
+    Ok(config)
+}
+
+/// Asks this server instead of the one in the settings, as the provider's own tools do.
+fn point_to(provider: &mut Provider, server: &str) {
+    match provider {
+        Provider::Anthropic { base_url, .. } => server.clone_into(base_url),
+        Provider::Record { upstream, .. } => point_to(upstream, server),
+        Provider::Replay { .. } | Provider::Scripted { .. } => {}
+    }
 }
 
 /// What the project looks like from its root.
@@ -61,4 +75,17 @@ pub(crate) fn detect(repository: &Path) -> Result<Option<Detected>, Problem> {
 /// The person at this machine, as the system names them.
 pub(crate) fn person() -> String {
     environment("USER").or_else(|| environment("LOGNAME")).unwrap_or_else(|| "somebody".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environments_server_is_asked_also_while_recording() {
+        let mut provider = Provider::Record { cassette: "c".into(), upstream: Box::default() };
+        point_to(&mut provider, "http://127.0.0.1:9");
+        let Provider::Record { upstream, .. } = &provider else { panic!("{provider:?}") };
+        assert!(matches!(&**upstream, Provider::Anthropic { base_url, .. } if base_url == "http://127.0.0.1:9"));
+    }
 }
