@@ -1,0 +1,314 @@
+//! Whole invocations of a role over a real store, with a script for a model.
+
+#![allow(clippy::unwrap_used, reason = "a broken world should fail the test")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent::ports::{Checkpoint, ModelResponse, Part, Sessions, StopReason};
+use agent::{Role, ToolKind, Writes};
+use config::{Provider, RunConfig};
+use embedded_cloud::{Attachment, Cloud, CloudOptions};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use models::cassette::{CASSETTE_FORMAT, Cassette, Entry, Header};
+use role_host::{Context, Definition, Section};
+use run_model::budget::{Budget, TokenUsage, UsageState};
+use run_model::change_set::Overlay;
+use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Evidence, Exit, Purpose};
+use run_model::run::{ArtefactRef, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
+use run_model::snapshot::{Entry as SnapshotEntry, EntryKind, Manifest, SnapshotRef};
+use run_model::time::{SeededRandomness, VirtualClock};
+use run_model::verdict::DeveloperReport;
+use run_model::{ErrorName, FunctionError, RunId, SessionId, Sha256, TaskId};
+use serde_json::{Value, json};
+use store::{Names, Store};
+
+const DEVELOPER: Definition = Definition {
+    role: Role {
+        name: "developer",
+        prompt: "You develop.",
+        tools: ToolKind::ALL,
+        writes: Writes::Source,
+        output_schema: agent::schema_of::<DeveloperReport>,
+    },
+    sections: &[Section::Requirement, Section::Project, Section::Files, Section::BaseEvidence, Section::Task],
+    accept: |output, _, _| role_host::typed::<DeveloperReport>(output).map(drop),
+};
+
+const FILES: [(&str, &str); 2] = [("src/lib.rs", "fn a() {}\n"), ("README.md", "# a\n")];
+
+struct World {
+    store: Store,
+    context: Context,
+    run: RunId,
+    deadline_ms: i64,
+    scratch: PathBuf,
+    _cloud: Attachment,
+    _folder: tempfile::TempDir,
+}
+
+fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+impl World {
+    /// A run with one task, its base checked, and this script for the developer's session.
+    async fn new(run: &str, requester: &str, now_ms: i64, script: &[ModelResponse]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(VirtualClock::at(now_ms));
+        let options = CloudOptions {
+            state_dir: folder.path().join("state"),
+            clock: clock.clone(),
+            randomness: Arc::new(SeededRandomness::new(1)),
+            machines: Vec::new(),
+            stream_rules: Vec::new(),
+            environment_secrets: BTreeMap::new(),
+            commit_hook: None,
+        };
+        let cloud = Cloud::open(options).await.unwrap();
+        let (sdk, names, chance) = (cloud.sdk_config(), Names::for_stage("local"), Arc::new(SeededRandomness::new(2)));
+        let store = Store::new(&sdk, names.clone(), clock.clone(), chance.clone());
+        store.create_table_and_bucket().await.unwrap();
+        let scratch = folder.path().join("scratch");
+        let context = Context::new(&sdk, names, clock, chance, scratch.clone());
+        let file = folder.path().join("script.jsonl");
+        write_script(&file, script);
+        let run = id::<RunId>(run);
+        admit(&store, &run, requester, file).await;
+        Self { store, context, run, deadline_ms: now_ms + 900_000, scratch, _cloud: cloud, _folder: folder }
+    }
+
+    async fn invoke(&self, evidence: Option<&ArtefactRef>) -> Result<Value, FunctionError> {
+        let input = json!({"run_id": self.run, "task_id": "t1", "iteration": 1, "overlay": null, "evidence": evidence});
+        role_host::handle(&DEVELOPER, &self.context, input, self.deadline_ms).await
+    }
+
+    async fn overlay(&self, answer: &Value, field: &str) -> Overlay {
+        let artefact: ArtefactRef = serde_json::from_value(answer[field].clone()).unwrap();
+        self.store.get_json(&artefact).await.unwrap()
+    }
+
+    async fn checkpoint(&self) -> Checkpoint {
+        let session = SessionId::new("developer", Some(&id("t1")), 1);
+        self.store.take(&self.run, &session).await.unwrap().checkpoint
+    }
+
+    async fn keep_evidence(&self, overlay: Option<&Overlay>) -> ArtefactRef {
+        self.store.put_json(&self.run, &evidence(Purpose::Session, overlay)).await.unwrap()
+    }
+}
+
+fn write_script(file: &std::path::Path, script: &[ModelResponse]) {
+    let session = SessionId::new("developer", Some(&id("t1")), 1);
+    let entries: Vec<Entry> = (1..).zip(script).map(|(t, r)| Entry::scripted(session.clone(), t, r.clone())).collect();
+    let header = Header {
+        gatewright_cassette: CASSETTE_FORMAT,
+        answered_by: "a script".into(),
+        recorded: "2026-01-01".into(),
+        note: None,
+    };
+    Cassette::write(file, &header, &entries).unwrap();
+}
+
+fn evidence(purpose: Purpose, overlay: Option<&Overlay>) -> Evidence {
+    Evidence {
+        schema: EVIDENCE_SCHEMA,
+        purpose,
+        tree_sha256: Sha256::of(b"tree"),
+        overlay_sha256: overlay.map(Sha256::of_json),
+        commands: vec![CommandEvidence {
+            name: "test".into(),
+            command: "cargo test".into(),
+            exit: Exit::Code(0),
+            tests: vec![],
+            doubt: None,
+            output_tail: String::new(),
+            truncated: false,
+            duration_ms: 3,
+        }],
+        layers: vec![],
+    }
+}
+
+async fn put_snapshot(store: &Store, run: &RunId) -> SnapshotRef {
+    let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (path, content) in FILES {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+    }
+    let archive = builder.into_inner().unwrap().finish().unwrap();
+    let entry = |(path, content): (&str, &str)| SnapshotEntry {
+        path: path.into(),
+        kind: EntryKind::File,
+        bytes: content.len() as u64,
+        sha256: Sha256::of(content.as_bytes()),
+    };
+    let manifest = Manifest { entries: FILES.map(entry).into() };
+    let snapshot = SnapshotRef {
+        commit: "0".repeat(40),
+        archive_key: format!("runs/{run}/snapshot.tar.gz"),
+        archive_sha256: Sha256::of(&archive),
+        manifest_key: format!("runs/{run}/manifest.json"),
+    };
+    store.put_object(&snapshot.archive_key, archive).await.unwrap();
+    store.put_object(&snapshot.manifest_key, serde_json::to_vec(&manifest).unwrap()).await.unwrap();
+    snapshot
+}
+
+async fn admit(store: &Store, run: &RunId, requester: &str, script: PathBuf) {
+    let config = RunConfig { provider: Provider::Scripted { script }, ..RunConfig::default() };
+    let plan = json!({"summary": "s", "tasks": [
+        {"id": "t1", "title": "First", "description": "Do it.", "role": "developer"}
+    ]});
+    let record = RunRecord {
+        schema: RUN_SCHEMA,
+        version: 0,
+        run_id: run.clone(),
+        status: RunStatus::Running,
+        stage: Stage::Build,
+        repository: format!("/home/{requester}/project"),
+        base_ref: "main".into(),
+        requirement: store.put_artefact(run, b"It crashes.".to_vec()).await.unwrap(),
+        config: store.put_json(run, &config).await.unwrap(),
+        acceptance: None,
+        requester: Requester { name: requester.into(), seen_as: "local".into() },
+        executions: 1,
+        execution_arn: format!("arn:{run}"),
+        created_ms: 0,
+        updated_ms: 0,
+        snapshot: Some(put_snapshot(store, run).await),
+        notices: Vec::new(),
+        plan: Some(store.put_json(run, &plan).await.unwrap()),
+        design: None,
+        evidence: vec![(Purpose::Baseline, store.put_json(run, &evidence(Purpose::Baseline, None)).await.unwrap())],
+        change_set: None,
+        plan_risk: None,
+        risk: None,
+        gate: None,
+        commit: None,
+        branch: None,
+        ending: None,
+        outcome: None,
+    };
+    let budget =
+        Budget { limit_microusd: 5_000_000, limit_tokens: 1_000_000, committed_microusd: 0, committed_tokens: 0 };
+    store.admit(record, budget).await.unwrap();
+    let task = TaskRecord {
+        task_id: id::<TaskId>("t1"),
+        wave: 0,
+        status: TaskStatus::Running,
+        iteration: 1,
+        iteration_bound: 20,
+        base_overlay: None,
+        overlay: None,
+        test_overlay: None,
+        evidence: None,
+        regression_proof: None,
+        verdict: None,
+        feedback: vec![],
+        failure_fingerprints: vec![],
+    };
+    store.put_task(run, &task).await.unwrap();
+}
+
+fn calls(calls: &[(&str, Value)]) -> ModelResponse {
+    let part =
+        |(name, input): &(&str, Value)| Part::ToolCall { id: "x".into(), name: (*name).into(), input: input.clone() };
+    ModelResponse {
+        parts: calls.iter().map(part).collect(),
+        stop_reason: StopReason::ToolUse,
+        usage: TokenUsage { input_tokens: 1_000, output_tokens: 100, ..TokenUsage::default() },
+        estimated: true,
+    }
+}
+
+/// Edits, asks for the checks, submits.
+fn script() -> Vec<ModelResponse> {
+    let edit = json!({"path": "src/lib.rs", "old": "fn a", "new": "fn b"});
+    vec![
+        calls(&[("read_file", json!({"path": "src/lib.rs"})), ("edit_file", edit), ("run_checks", json!({}))]),
+        calls(&[("submit", json!({"summary": "done"}))]),
+    ]
+}
+
+#[tokio::test]
+async fn a_session_asks_for_checks_gets_them_and_is_done() {
+    let world = World::new("r-1", "ada", 1_000, &script()).await;
+    let first = world.invoke(None).await.unwrap();
+    assert_eq!((&first["status"], &first["output"]), (&json!("needs_checks"), &Value::Null));
+    let overlay = world.overlay(&first, "overlay").await;
+    assert_eq!(serde_json::to_value(&overlay).unwrap(), json!({"src/lib.rs": {"write": "fn b() {}\n"}}));
+
+    let stale = world.keep_evidence(None).await;
+    assert_eq!(world.invoke(Some(&stale)).await.unwrap(), first, "measured on another state");
+    let measured = world.keep_evidence(Some(&overlay)).await;
+    let done = world.invoke(Some(&measured)).await.unwrap();
+    assert_eq!(done["status"], "done");
+    let output: ArtefactRef = serde_json::from_value(done["output"].clone()).unwrap();
+    assert_eq!(world.store.get_json::<Value>(&output).await.unwrap(), json!({"summary": "done"}));
+    assert_eq!(world.overlay(&done, "edits").await, overlay);
+
+    assert_eq!(world.invoke(Some(&measured)).await.unwrap(), done, "called again, it says the same");
+    let usage = world.store.usage(&world.run).await.unwrap();
+    let paid: Vec<_> = usage.iter().map(|entry| (entry.call_id.as_str(), entry.state, entry.role.as_str())).collect();
+    assert_eq!(
+        paid,
+        [
+            ("developer/t1/1#1#1", UsageState::Settled, "developer"),
+            ("developer/t1/1#2#3", UsageState::Settled, "developer"),
+        ]
+    );
+    let events = world.store.events(&world.run, 1).await.unwrap();
+    let told: Vec<_> = events.iter().map(|event| (event.kind.as_str(), event.role.as_deref())).collect();
+    assert_eq!(told, [("turn.ended", Some("developer")); 2]);
+    assert!(
+        events[0].message.starts_with("turn 1: read_file src/lib.rs, edit_file src/lib.rs, run_checks; 1100 tokens")
+    );
+    assert_eq!(std::fs::read_dir(world.scratch.join("snapshots")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn what_a_model_is_asked_does_not_depend_on_user_folder_run_or_day() {
+    let mut transcripts = Vec::new();
+    for (run, requester, now_ms) in [("r-1", "ada", 1_000), ("r-2", "grace", 90_000_000_000)] {
+        let world = World::new(run, requester, now_ms, &script()).await;
+        let first = world.invoke(None).await.unwrap();
+        let measured = world.keep_evidence(Some(&world.overlay(&first, "overlay").await)).await;
+        world.invoke(Some(&measured)).await.unwrap();
+        transcripts.push(world.checkpoint().await.messages);
+    }
+    assert_eq!(transcripts[0], transcripts[1]);
+    assert!(format!("{:?}", transcripts[0][0]).contains("It crashes."));
+}
+
+#[tokio::test]
+async fn near_the_deadline_the_machine_is_asked_to_call_again() {
+    let mut world = World::new("r-1", "ada", 1_000, &script()).await;
+    world.deadline_ms = 1_000 + 5_000;
+    let error = world.invoke(None).await.unwrap_err();
+    assert_eq!(error.name, ErrorName::InvalidInput, "not even one call fits: {error}");
+    world.deadline_ms = 901_000;
+    let first = world.invoke(None).await.unwrap();
+    let measured = world.keep_evidence(Some(&world.overlay(&first, "overlay").await)).await;
+    world.deadline_ms = 1_000 + 5_000;
+    let again = world.invoke(Some(&measured)).await.unwrap();
+    assert_eq!(again, json!({"status": "continue", "output": null, "overlay": null, "edits": null}));
+    world.deadline_ms = 901_000;
+    assert_eq!(world.invoke(None).await.unwrap()["status"], "done");
+}
+
+#[tokio::test]
+async fn bad_input_and_missing_things_are_named() {
+    let world = World::new("r-1", "ada", 1_000, &script()).await;
+    let call = |input| role_host::handle(&DEVELOPER, &world.context, input, world.deadline_ms);
+    let error = call(json!({"run_id": "r-1", "iteration": 1, "colour": "red"})).await.unwrap_err();
+    assert!(error.name == ErrorName::InvalidInput && error.message.contains("colour"), "{error}");
+    let error = call(json!({"run_id": "r-9", "iteration": 1})).await.unwrap_err();
+    assert!(error.name == ErrorName::NotFound && error.message.contains("r-9"), "{error}");
+    let error = call(json!({"run_id": "r-1", "task_id": "t9", "iteration": 1})).await.unwrap_err();
+    assert!(error.name == ErrorName::NotFound && error.message.contains("t9"), "{error}");
+}
