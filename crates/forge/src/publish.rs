@@ -42,22 +42,25 @@ impl LocalGit {
         Ok(commit)
     }
 
-    /// Makes the branch `gatewright/<run>` of the commit that the run published; gives the branch's name. A branch that is
-    /// there already with that commit is left as it is.
+    /// Makes the branch `gatewright/<run>` of the commit that the run published; gives the branch's name. The published ref
+    /// goes in the same transaction: git would find the short name of the branch ambiguous beside it. A branch that is there
+    /// already with that commit is left as it is.
     ///
     /// # Errors
     /// [`ForgeError::NotPublished`], [`ForgeError::BranchTaken`] if the branch points elsewhere, [`ForgeError::Git`].
     pub async fn land(&self, run: &RunId, commit: &str) -> Result<String, ForgeError> {
-        if self.ref_target(&published_ref(run)).await?.as_deref() != Some(commit) {
+        let branch = branch_name(run);
+        let (published, landed) = (published_ref(run), format!("refs/heads/{branch}"));
+        match self.ref_target(&landed).await? {
+            Some(there) if there == commit => return Ok(branch),
+            Some(there) => return Err(ForgeError::BranchTaken { branch, commit: there }),
+            None => {}
+        }
+        if self.ref_target(&published).await?.as_deref() != Some(commit) {
             return Err(ForgeError::NotPublished { run: run.to_string(), commit: commit.to_owned() });
         }
-        let branch = branch_name(run);
-        let full = format!("refs/heads/{branch}");
-        match self.ref_target(&full).await? {
-            Some(there) if there == commit => {}
-            Some(there) => return Err(ForgeError::BranchTaken { branch, commit: there }),
-            None => self.move_ref(&full, commit, None).await?,
-        }
+        let transaction = format!("create {landed}\0{commit}\0delete {published}\0{commit}\0");
+        self.call("update-ref").args(["--no-deref", "-z", "--stdin"]).bytes(transaction.as_bytes()).await?;
         Ok(branch)
     }
 

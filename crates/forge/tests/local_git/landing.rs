@@ -12,6 +12,10 @@ async fn landing_makes_a_branch_once_and_nothing_in_hand_moves() {
     assert_eq!(git.land(&run(), &commit).await.unwrap(), "gatewright/run-1");
     assert_eq!(repository.git(["rev-parse", "gatewright/run-1"]), commit);
     assert_eq!(repository.in_hand(), before);
+    assert_eq!(
+        repository.git(["for-each-ref", "--format=%(refname:short)", "refs/gatewright", "refs/heads/gatewright"]),
+        "gatewright/run-1"
+    );
     repository.git(["merge", "--quiet", "--ff-only", "gatewright/run-1"]);
 }
 
