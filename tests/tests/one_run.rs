@@ -14,7 +14,8 @@ fn good() -> Script {
 #[test]
 fn an_approved_change_lands_on_a_branch_and_nothing_of_the_users_moves() {
     let world = World::quick();
-    let (head, index) = (world.git(&["rev-parse", "HEAD"]), std::fs::read(world.repository().join(".git/index")).unwrap());
+    let (head, index) =
+        (world.git(&["rev-parse", "HEAD"]), std::fs::read(world.repository().join(".git/index")).unwrap());
     let ended = world.run(&good(), &["--yes", "--json"]).expect(0);
     let run = ended.json();
     assert_eq!(run["status"], "succeeded");

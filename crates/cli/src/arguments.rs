@@ -6,8 +6,13 @@ use clap::{Args, Parser, Subcommand};
 
 /// Turns a requirement into a tested, approved change.
 #[derive(Debug, Parser)]
-#[command(name = "gatewright", version, max_term_width = 120, after_help = "\
-Exit codes: 0 done, 1 failed, 2 denied, 3 timed out or limit reached, 4 waiting at a gate, 64 and up: wrong use, input or environment.")]
+#[command(
+    name = "gatewright",
+    version,
+    max_term_width = 120,
+    after_help = "\
+Exit codes: 0 done, 1 failed, 2 denied, 3 timed out or limit reached, 4 waiting at a gate, 64 and up: wrong use, input or environment."
+)]
 pub(crate) struct Arguments {
     /// Folder of runs, gates and caches [default: $XDG_STATE_HOME/gatewright]
     #[arg(long, global = true, value_name = "DIR")]

@@ -44,8 +44,10 @@ async fn confinement() -> Finding {
     Finding {
         good: found.can_confine(),
         what: format!("confinement: {found}"),
-        cure: Some("allow unprivileged user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0), \
-                    or use a kernel with Landlock 3 (Linux 6.2)"),
+        cure: Some(
+            "allow unprivileged user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0), \
+                    or use a kernel with Landlock 3 (Linux 6.2)",
+        ),
     }
 }
 

@@ -122,7 +122,8 @@ impl Following<'_> {
 
     /// An execution that ended by itself (a refused admission, a stop) says why.
     async fn look_at_execution(&self, local: &Local) -> Result<(), Problem> {
-        let found = local.step_functions().describe_execution().execution_arn(execution_arn(&self.execution)).send().await;
+        let found =
+            local.step_functions().describe_execution().execution_arn(execution_arn(&self.execution)).send().await;
         let execution = match found {
             Ok(execution) => execution,
             Err(error) if embedded_cloud::is_driver_gone(&error) => return Ok(()),

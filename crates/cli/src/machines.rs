@@ -28,9 +28,9 @@ pub(crate) fn execution_arn(name: &str) -> String {
 fn substitute(text: &str) -> String {
     let functions = FUNCTIONS.iter().map(|name| (*name, format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")));
     let machines = MACHINES.iter().map(|(name, _)| (*name, machine_arn(name)));
-    functions.chain(machines).fold(text.to_owned(), |text, (name, arn)| {
-        text.replace(&format!("${{{}}}", name.replace('-', "_")), &arn)
-    })
+    functions
+        .chain(machines)
+        .fold(text.to_owned(), |text, (name, arn)| text.replace(&format!("${{{}}}", name.replace('-', "_")), &arn))
 }
 
 #[cfg(test)]

@@ -38,7 +38,10 @@ impl Problem {
 impl From<store::StoreError> for Problem {
     fn from(error: store::StoreError) -> Self {
         use store::StoreError as E;
-        let asked = matches!(error, E::NotFound(_) | E::AlreadyDecided { .. } | E::DeadlinePassed { .. } | E::BindingChanged { .. });
+        let asked = matches!(
+            error,
+            E::NotFound(_) | E::AlreadyDecided { .. } | E::DeadlinePassed { .. } | E::BindingChanged { .. }
+        );
         if asked { Self::input(error.with_causes()) } else { Self::missing(error.with_causes()) }
     }
 }

@@ -40,8 +40,13 @@ pub(crate) fn build(sdk: &SdkConfig, names: &Names, scratch: &Path, jobs: Arc<No
     }
     macro_rules! role {
         ($name:literal, $function:ident) => {
-            let context =
-                Arc::new($function::Context::new(sdk, names.clone(), clock.clone(), chance.clone(), scratch.to_owned()));
+            let context = Arc::new($function::Context::new(
+                sdk,
+                names.clone(),
+                clock.clone(),
+                chance.clone(),
+                scratch.to_owned(),
+            ));
             registry = registry.with($name, move |event, invocation| {
                 let context = context.clone();
                 async move { $function::handle(&context, event, invocation.deadline_ms).await.map_err(named) }

@@ -78,7 +78,10 @@ pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
         text.push_str(&diff::unified(&facts.files));
         text.push_str(&evidence(facts));
     }
-    line(&mut text, &format!("\nBound to hash {}, base {}.", gate.binding.hash().short(), short(&gate.binding.base_commit)));
+    line(
+        &mut text,
+        &format!("\nBound to hash {}, base {}.", gate.binding.hash().short(), short(&gate.binding.base_commit)),
+    );
     text
 }
 
@@ -113,7 +116,10 @@ pub(crate) fn evidence(facts: &Facts) -> String {
         line(&mut text, &format!("  task {}, round {}: {proof}", task.task_id, task.iteration));
     }
     if let Some(layers) = facts.evidence.values().next().map(|evidence| evidence.layers.join(", ")) {
-        line(&mut text, &format!("  confined by: {}", if layers.is_empty() { "nothing (--sandbox none)" } else { &layers }));
+        line(
+            &mut text,
+            &format!("  confined by: {}", if layers.is_empty() { "nothing (--sandbox none)" } else { &layers }),
+        );
     }
     text
 }
@@ -136,7 +142,10 @@ pub(crate) fn cost(facts: &Facts) -> String {
     line(&mut text, &format!("  total {} of {}{estimated}", usd(total), usd(facts.budget.limit_microusd)));
     let unknown = facts.usage.iter().filter(|entry| entry.state == UsageState::Unknown).count();
     if unknown > 0 {
-        line(&mut text, &format!("  {unknown} calls were in flight when their process died: charged in full, marked unknown"));
+        line(
+            &mut text,
+            &format!("  {unknown} calls were in flight when their process died: charged in full, marked unknown"),
+        );
     }
     text
 }

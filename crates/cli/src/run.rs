@@ -29,7 +29,8 @@ pub(crate) struct Request {
 /// Takes the command line apart, says what it is going to cost at most, starts and follows the run.
 pub(crate) async fn run(state: &Path, options: RunOptions) -> Result<u8, Problem> {
     let repository = options.repo.canonicalize();
-    let repository = repository.map_err(|error| Problem::input(format!("--repo {}: {error}", options.repo.display())))?;
+    let repository =
+        repository.map_err(|error| Problem::input(format!("--repo {}: {error}", options.repo.display())))?;
     let requirement = requirement(&options.requirements)?;
     let sandbox = options.sandbox.as_deref().map(str::parse::<SandboxMode>).transpose().map_err(Problem::input)?;
     let provider = options.provider.clone();
@@ -75,8 +76,9 @@ pub(crate) async fn start_execution(local: &Local, name: &str, input: Value) -> 
 /// The text, the file's text after `@`, or standard input for `-`.
 fn requirement(argument: &str) -> Result<String, Problem> {
     let text = match argument.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| Problem::input(format!("--requirements @{file}: {error}")))?,
+        Some(file) => {
+            std::fs::read_to_string(file).map_err(|error| Problem::input(format!("--requirements @{file}: {error}")))?
+        }
         None if argument == "-" => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text)?;

@@ -38,7 +38,11 @@ async fn look(store: &Store, command: RunsCommand) -> Result<String, Problem> {
         RunsCommand::List => list(store).await,
         RunsCommand::Show { run, json } => {
             let run = store.run(&id(&run)?).await?;
-            if json { Ok(as_json(store, &run).await?.to_string()) } else { Ok(render::report(&Facts::of(store, run).await?)) }
+            if json {
+                Ok(as_json(store, &run).await?.to_string())
+            } else {
+                Ok(render::report(&Facts::of(store, run).await?))
+            }
         }
         RunsCommand::Events { run } => {
             let events = store.events(&id(&run)?, 0).await?;
@@ -54,7 +58,9 @@ async fn look(store: &Store, command: RunsCommand) -> Result<String, Problem> {
             let run = store.run(&id(&run)?).await?;
             Ok(render::cost(&Facts::of(store, run).await?))
         }
-        RunsCommand::Resume { .. } | RunsCommand::Stop { .. } => Err(Problem::defect("this command does not only look")),
+        RunsCommand::Resume { .. } | RunsCommand::Stop { .. } => {
+            Err(Problem::defect("this command does not only look"))
+        }
     }
 }
 

@@ -17,7 +17,8 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 
 /// `--state`, or `$XDG_STATE_HOME/gatewright`, or `~/.local/state/gatewright`.
 pub(crate) fn state_folder(chosen: Option<PathBuf>) -> Result<PathBuf, Problem> {
-    let absolute = |path: PathBuf| std::path::absolute(&path).map_err(|error| Problem::input(format!("--state: {error}")));
+    let absolute =
+        |path: PathBuf| std::path::absolute(&path).map_err(|error| Problem::input(format!("--state: {error}")));
     if let Some(path) = chosen {
         return absolute(path);
     }
@@ -31,7 +32,8 @@ pub(crate) fn state_folder(chosen: Option<PathBuf>) -> Result<PathBuf, Problem> 
 pub(crate) fn run_config(repository: &Path, overrides: Overrides) -> Result<RunConfig, Problem> {
     let file = repository.join(PROJECT_FILE);
     let project = if file.is_file() {
-        let text = std::fs::read_to_string(&file).map_err(|error| Problem::input(format!("{}: {error}", file.display())))?;
+        let text =
+            std::fs::read_to_string(&file).map_err(|error| Problem::input(format!("{}: {error}", file.display())))?;
         ProjectFile::parse(&text).map_err(|error| Problem::input(format!("{}: {error}", file.display())))?
     } else {
         let found = detect(repository)?.ok_or_else(|| {
@@ -64,10 +66,8 @@ fn point_to(provider: &mut Provider, server: &str) {
 pub(crate) fn detect(repository: &Path) -> Result<Option<Detected>, Problem> {
     let entries = std::fs::read_dir(repository)
         .map_err(|error| Problem::input(format!("--repo {}: {error}", repository.display())))?;
-    let names: Vec<String> = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    let names: Vec<String> =
+        entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     Ok(config::detect(&names, &|name| std::fs::read_to_string(repository.join(name)).ok()))
 }

@@ -68,7 +68,8 @@ async fn contract(
     config: &RunConfig,
     kind: GateKind,
 ) -> Result<Gate, FunctionError> {
-    let missing = |what: &str| FunctionError::new(ErrorName::Internal, format!("{} has no {what} to decide on", run.run_id));
+    let missing =
+        |what: &str| FunctionError::new(ErrorName::Internal, format!("{} has no {what} to decide on", run.run_id));
     let base_commit = run.snapshot.as_ref().ok_or_else(|| missing("snapshot"))?.commit.clone();
     let (content, risk, summary) = match kind {
         GateKind::Plan => {

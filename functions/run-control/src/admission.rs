@@ -124,7 +124,10 @@ pub(crate) async fn resume(
     })?;
     let run = context.store.run(&run_id).await?;
     if run.status == RunStatus::Succeeded {
-        return Err(FunctionError::invalid("run_id", format!("{run_id} has landed already: there is nothing to resume")));
+        return Err(FunctionError::invalid(
+            "run_id",
+            format!("{run_id} has landed already: there is nothing to resume"),
+        ));
     }
     if let Some(missing) = missing(&run, stage) {
         let problem = format!("{from:?} needs the run's {missing}, which it has not got: resume from an earlier stage");
@@ -162,7 +165,10 @@ fn missing(run: &RunRecord, stage: Stage) -> Option<&'static str> {
         (Stage::Publish, run.change_set.is_some() && run.risk.is_some(), "assessed change set"),
         (Stage::Gate, run.commit.is_some(), "published commit"),
     ];
-    needs.into_iter().find(|(first, there, _)| stage >= *first && stage != Stage::Report && !there).map(|(.., what)| what)
+    needs
+        .into_iter()
+        .find(|(first, there, _)| stage >= *first && stage != Stage::Report && !there)
+        .map(|(.., what)| what)
 }
 
 /// Tasks that did not get done may try again, with as many rounds as at first.

@@ -57,14 +57,22 @@ pub(crate) async fn merge(context: &Context, run_id: RunId) -> Result<Value, Fun
 
 /// The gravest end among the tasks, if not all are done.
 fn unfinished(run_id: &RunId, tasks: &[TaskRecord]) -> Option<Ending> {
-    let order = [TaskStatus::Failed, TaskStatus::NeedsSetup, TaskStatus::LimitReached, TaskStatus::Running, TaskStatus::Waiting];
+    let order = [
+        TaskStatus::Failed,
+        TaskStatus::NeedsSetup,
+        TaskStatus::LimitReached,
+        TaskStatus::Running,
+        TaskStatus::Waiting,
+    ];
     let worst = order.into_iter().find_map(|status| tasks.iter().find(|task| task.status == status))?;
     let (id, said) = (&worst.task_id, worst.feedback.join("\n"));
     let resume = format!("`gatewright runs resume {run_id}` tries again.");
     let (status, reason, next_step) = match worst.status {
         TaskStatus::NeedsSetup => (
             RunStatus::NeedsSetup,
-            format!("Task {id} touches a manifest or lock file, so its dependencies have to be set up anew before it can be checked."),
+            format!(
+                "Task {id} touches a manifest or lock file, so its dependencies have to be set up anew before it can be checked."
+            ),
             "Make that change to the dependencies yourself, commit it, and start again.".to_owned(),
         ),
         TaskStatus::LimitReached => {
@@ -100,7 +108,8 @@ pub(crate) async fn merged_overlay(context: &Context, tasks: &[&TaskRecord]) -> 
         }
         let names: Vec<&str> = tasks.iter().map(|task| task.task_id.as_str()).collect();
         let wave = Overlay::merge(edits).map_err(|path| {
-            let problem = format!("{path} was changed differently by tasks that ran side by side ({})", names.join(", "));
+            let problem =
+                format!("{path} was changed differently by tasks that ran side by side ({})", names.join(", "));
             FunctionError::new(ErrorName::MergeConflict, problem)
         })?;
         merged.extend(wave);
@@ -140,12 +149,17 @@ pub(crate) async fn assess(
     let base = base_contents(context, &run, &overlay).await?;
     let content = |path: &RepoPath| base.get(path).cloned();
     let measured = Measured {
-        judgement: judge::judge(&context.evidence(&run, Purpose::Baseline).await?, &context.store.get_json(&evidence).await?),
+        judgement: judge::judge(
+            &context.evidence(&run, Purpose::Baseline).await?,
+            &context.store.get_json(&evidence).await?,
+        ),
         acceptance: accepted(context, &run, &evidence, acceptance.as_ref()).await?,
         findings: scan(&overlay, &content),
     };
     let rules = PathRules::new(&context.config(&run).await?).map_err(bad_config)?;
-    let facts = facts(context, &run, &measured, PathFacts::of(&overlay, &content, &|path| classify(&rules, path.as_str()))).await?;
+    let facts =
+        facts(context, &run, &measured, PathFacts::of(&overlay, &content, &|path| classify(&rules, path.as_str())))
+            .await?;
     let risk = assess_change(&facts);
     let ending = verdict(&run_id, &measured);
     let next = if ending.is_none() { "publish" } else { "finish" };

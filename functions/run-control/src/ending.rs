@@ -23,11 +23,7 @@ fn innermost(cause: &str) -> String {
 }
 
 /// Makes the ending that was found the run's status, or failure if an error ended it, or success.
-pub(crate) async fn finish(
-    context: &Context,
-    run_id: RunId,
-    error: Option<Failure>,
-) -> Result<Value, FunctionError> {
+pub(crate) async fn finish(context: &Context, run_id: RunId, error: Option<Failure>) -> Result<Value, FunctionError> {
     let failure = error.map(|error| failed(&run_id, &error));
     context.store.enter_stage(&run_id, Stage::Report).await?;
     let run = context
@@ -43,7 +39,8 @@ pub(crate) async fn finish(
     let outcome = run.outcome.clone().unwrap_or(Outcome { reason: String::new(), next_step: String::new() });
     let message = format!("{}: {}", run.status.as_str(), outcome.reason);
     context.tell(&run_id, "run.ended", message).await?;
-    let cost_microusd: u64 = context.store.usage(&run_id).await?.iter().map(|entry: &UsageEntry| entry.cost_microusd).sum();
+    let cost_microusd: u64 =
+        context.store.usage(&run_id).await?.iter().map(|entry: &UsageEntry| entry.cost_microusd).sum();
     Ok(json!({
         "run_id": run_id,
         "status": run.status,

@@ -42,7 +42,8 @@ pub(crate) async fn closed(context: &Context, run_id: RunId, kind: GateKind) -> 
         GateState::Decided { decision: GateDecision::Denied, approver, comment, .. } => {
             let said = comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
             let reason = format!("{} denied it at gate {gate_id}{said}.", approver.name);
-            let next_step = format!("Start a new run, or take this one up again with `gatewright runs resume {run_id}`.");
+            let next_step =
+                format!("Start a new run, or take this one up again with `gatewright runs resume {run_id}`.");
             (Some((RunStatus::Denied, next_step)), reason)
         }
         GateState::Pending | GateState::Expired | GateState::Void => {
@@ -57,10 +58,9 @@ pub(crate) async fn closed(context: &Context, run_id: RunId, kind: GateKind) -> 
         .store
         .update_run(&run_id, |run| {
             run.status = RunStatus::Running;
-            run.ending = ending.clone().map(|(status, next_step)| Ending {
-                status,
-                outcome: Outcome { reason: reason.clone(), next_step },
-            });
+            run.ending = ending
+                .clone()
+                .map(|(status, next_step)| Ending { status, outcome: Outcome { reason: reason.clone(), next_step } });
         })
         .await?;
     context.tell(&run_id, "gate.closed", message).await?;

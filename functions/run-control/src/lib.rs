@@ -108,9 +108,7 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
         }
         Request::TaskFailed { run_id, task_id, error } => rounds::failed(context, run_id, task_id, error).await,
         Request::Merge { run_id } => change::merge(context, run_id).await,
-        Request::Assess { run_id, evidence, acceptance } => {
-            change::assess(context, run_id, evidence, acceptance).await
-        }
+        Request::Assess { run_id, evidence, acceptance } => change::assess(context, run_id, evidence, acceptance).await,
         Request::GateNeeded { run_id, kind } => gates::needed(context, run_id, kind).await,
         Request::GateClosed { run_id, kind } => gates::closed(context, run_id, kind).await,
         Request::Finish { run_id, error } => ending::finish(context, run_id, error).await,

@@ -34,11 +34,7 @@ pub(crate) async fn baseline(
 }
 
 /// Checks the plan by rules and writes its tasks down.
-pub(crate) async fn accept_plan(
-    context: &Context,
-    run_id: RunId,
-    output: ArtefactRef,
-) -> Result<Value, FunctionError> {
+pub(crate) async fn accept_plan(context: &Context, run_id: RunId, output: ArtefactRef) -> Result<Value, FunctionError> {
     let run = context.store.run(&run_id).await?;
     let config = context.config(&run).await?;
     let plan: Plan = context.store.get_json(&output).await?;
@@ -60,7 +56,8 @@ pub(crate) async fn accept_plan(
 }
 
 fn accept(plan: &Plan, most_tasks: u32) -> Result<AcceptedPlan, FunctionError> {
-    plan.accept(most_tasks as usize).map_err(|problem| FunctionError::new(ErrorName::PolicyRefused, format!("the plan: {problem}")))
+    plan.accept(most_tasks as usize)
+        .map_err(|problem| FunctionError::new(ErrorName::PolicyRefused, format!("the plan: {problem}")))
 }
 
 fn waiting(task_id: run_model::TaskId, wave: u32, rounds: u32) -> TaskRecord {

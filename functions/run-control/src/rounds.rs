@@ -107,7 +107,9 @@ fn next_round(task: &mut TaskRecord, feedback: Vec<String>, going_nowhere: bool)
 fn next(task: &TaskRecord, green: bool, iteration: u32) -> &'static str {
     match task.status {
         TaskStatus::NeedsSetup | TaskStatus::LimitReached | TaskStatus::Failed => "end",
-        TaskStatus::Done | TaskStatus::Running | TaskStatus::Waiting if green && task.iteration == iteration => "review",
+        TaskStatus::Done | TaskStatus::Running | TaskStatus::Waiting if green && task.iteration == iteration => {
+            "review"
+        }
         TaskStatus::Done | TaskStatus::Running | TaskStatus::Waiting => "develop",
     }
 }

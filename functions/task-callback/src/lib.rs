@@ -55,7 +55,11 @@ async fn deliver(context: &Context, item: &OutboxItem) -> Result<(), FunctionErr
     Ok(())
 }
 
-async fn send(context: &Context, token: &str, result: Result<Value, (String, String)>) -> Result<Delivery, FunctionError> {
+async fn send(
+    context: &Context,
+    token: &str,
+    result: Result<Value, (String, String)>,
+) -> Result<Delivery, FunctionError> {
     let outcome = match result {
         Ok(output) => {
             let call = context.step_functions.send_task_success().task_token(token).output(output.to_string());
