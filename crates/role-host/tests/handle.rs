@@ -177,6 +177,7 @@ async fn admit(store: &Store, run: &RunId, requester: &str, script: PathBuf) {
         acceptance: None,
         requester: Requester { name: requester.into(), seen_as: "local".into() },
         executions: 1,
+        attempt: 1,
         execution_arn: format!("arn:{run}"),
         created_ms: 0,
         updated_ms: 0,

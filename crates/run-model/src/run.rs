@@ -203,6 +203,8 @@ pub struct RunRecord {
     pub requester: Requester,
     /// Executions started so far; the next resume is number `executions + 1`.
     pub executions: u32,
+    /// Number of the sessions of orchestrator and architect, counted from 1; a new one begins after one that went in circles.
+    pub attempt: u32,
     /// The ARN of the newest execution.
     pub execution_arn: String,
     /// When it was admitted, in milliseconds since the epoch.

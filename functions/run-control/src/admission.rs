@@ -80,6 +80,7 @@ async fn record(
         acceptance: application.acceptance,
         requester: application.requester.unwrap_or_else(console),
         executions: 1,
+        attempt: 1,
         execution_arn,
         created_ms: now_ms,
         updated_ms: now_ms,
@@ -194,5 +195,5 @@ async fn reopen_tasks(context: &Context, run: &RunRecord) -> Result<(), Function
 }
 
 fn entrance(run: &RunRecord, from: Stage) -> Value {
-    json!({ "run_id": run.run_id, "from": from.as_str(), "held_out": run.acceptance.is_some() })
+    json!({ "run_id": run.run_id, "from": from.as_str(), "held_out": run.acceptance.is_some(), "attempt": run.attempt })
 }

@@ -118,7 +118,7 @@ pub(crate) async fn merged_overlay(context: &Context, tasks: &[&TaskRecord]) -> 
 }
 
 /// What a task changed beyond what its wave was given.
-fn own_edits(overlay: Overlay, given: &Overlay) -> Overlay {
+pub(crate) fn own_edits(overlay: Overlay, given: &Overlay) -> Overlay {
     Overlay(overlay.0.into_iter().filter(|(path, edit)| given.0.get(path) != Some(edit)).collect())
 }
 

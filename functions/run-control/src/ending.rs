@@ -15,6 +15,18 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether the failure, or the one inside it, bears this name.
+    pub(crate) fn names(&self, name: ErrorName) -> bool {
+        let inside = serde_json::from_str::<Value>(&self.cause).ok();
+        let inner = inside.filter(|wrapped| wrapped["Error"].is_string()).map(|wrapped| Self {
+            error: wrapped["Error"].as_str().unwrap_or_default().to_owned(),
+            cause: wrapped["Cause"].as_str().unwrap_or_default().to_owned(),
+        });
+        self.error == name.as_str() || inner.is_some_and(|inner| inner.names(name))
+    }
+}
+
 /// The message inside a cause: Lambda wraps it as `errorMessage`, a nested execution as `Cause`.
 fn innermost(cause: &str) -> String {
     let Ok(wrapped) = serde_json::from_str::<Value>(cause) else { return cause.to_owned() };
@@ -24,12 +36,17 @@ fn innermost(cause: &str) -> String {
 
 /// Makes the ending that was found the run's status, or failure if an error ended it, or success.
 pub(crate) async fn finish(context: &Context, run_id: RunId, error: Option<Failure>) -> Result<Value, FunctionError> {
+    let stuck = error.as_ref().is_some_and(|error| error.names(ErrorName::AgentStuck));
     let failure = error.map(|error| failed(&run_id, &error));
     context.store.enter_stage(&run_id, Stage::Report).await?;
     let run = context
         .store
         .update_run(&run_id, |run| {
             let ending = failure.clone().or_else(|| run.ending.clone()).unwrap_or_else(|| landed(run));
+            if stuck && !run.status.is_final() {
+                // A session that went in circles stays so; whoever resumes gets a fresh one.
+                run.attempt += 1;
+            }
             run.status = ending.status;
             run.outcome = Some(ending.outcome);
             run.ending = None;
@@ -88,6 +105,9 @@ mod tests {
             let failure = Failure { error: "States.TaskFailed".into(), cause: cause.into() };
             assert_eq!(failure.reason(), "git: no such ref");
         }
+        let inner = json!({ "Error": "AgentStuck", "Cause": "in circles" }).to_string();
+        let nested = Failure { error: "States.TaskFailed".into(), cause: inner };
+        assert!(nested.names(ErrorName::AgentStuck) && !nested.names(ErrorName::ForgeFailed));
         let bare = Failure { error: "States.Timeout".into(), cause: String::new() };
         assert_eq!(bare.reason(), "States.Timeout");
     }

@@ -5,7 +5,7 @@ use run_model::evidence::{Evidence, Purpose};
 use run_model::judge::{self, Judgement};
 use run_model::run::{ArtefactRef, TaskRecord, TaskStatus};
 use run_model::verdict::{Verdict, VerdictDecision};
-use run_model::{FunctionError, RunId, Sha256, TaskId};
+use run_model::{ErrorName, FunctionError, RunId, Sha256, TaskId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::NewEvent;
@@ -41,6 +41,30 @@ pub(crate) async fn begin(context: &Context, run_id: RunId, task_id: TaskId) -> 
     let next = if task.status == TaskStatus::Running { "develop" } else { "end" };
     let overlay = task.overlay.or(task.base_overlay);
     Ok(json!({ "next": next, "iteration": task.iteration, "overlay": overlay }))
+}
+
+/// The tests that the task has made so far, in whichever round, over what its wave was given: laid over the base they should
+/// fail. `null` if there are none.
+pub(crate) async fn pick_tests(
+    context: &Context,
+    run_id: RunId,
+    task_id: TaskId,
+    overlay: Option<ArtefactRef>,
+) -> Result<Value, FunctionError> {
+    let Some(overlay) = overlay else { return Ok(json!({ "tests": null })) };
+    let run = context.store.run(&run_id).await?;
+    let rules = config::PathRules::new(&context.config(&run).await?).map_err(change::bad_config)?;
+    let mut given = match context.store.task(&run_id, &task_id).await?.base_overlay {
+        Some(given) => context.store.get_json(&given).await?,
+        None => Overlay::default(),
+    };
+    let made = change::own_edits(context.store.get_json(&overlay).await?, &given);
+    let tests = Overlay(made.0.into_iter().filter(|(path, _)| rules.is_test(path.as_str())).collect());
+    if tests.is_empty() {
+        return Ok(json!({ "tests": null }));
+    }
+    given.extend(tests);
+    Ok(json!({ "tests": context.store.put_json(&run_id, &given).await? }))
 }
 
 /// Green goes to the reviewer, red back to the developer, a touched manifest out of the loop.
@@ -167,10 +191,15 @@ pub(crate) async fn failed(
     task_id: TaskId,
     error: Failure,
 ) -> Result<Value, FunctionError> {
-    let reason = error.reason();
+    let (reason, stuck) = (error.reason(), error.names(ErrorName::AgentStuck));
     context
         .store
         .update_task(&run_id, &task_id, |task| {
+            if stuck && task.status != TaskStatus::Failed {
+                // A session that went in circles stays so; whoever resumes gets a fresh round.
+                task.iteration += 1;
+                task.iteration_bound = task.iteration_bound.max(task.iteration);
+            }
             task.status = TaskStatus::Failed;
             task.feedback = vec![reason.clone()];
         })

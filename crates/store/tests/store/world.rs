@@ -129,6 +129,7 @@ pub(crate) fn run_record(id: &str) -> RunRecord {
         acceptance: None,
         requester: Requester { name: "ada".into(), seen_as: "local".into() },
         executions: 1,
+        attempt: 1,
         execution_arn: "arn:1".into(),
         created_ms: START_MS,
         updated_ms: 0,

@@ -106,6 +106,7 @@ impl World {
             acceptance: None,
             requester: Requester { name: "ann".into(), seen_as: "local".into() },
             executions: 1,
+            attempt: 1,
             execution_arn: "arn:1".into(),
             created_ms: START_MS,
             updated_ms: 0,
