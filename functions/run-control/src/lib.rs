@@ -75,7 +75,7 @@ enum Request {
     AcceptDesign { run_id: RunId, output: ArtefactRef },
     NextWave { run_id: RunId },
     BeginTask { run_id: RunId, task_id: TaskId },
-    PickTests { run_id: RunId, task_id: TaskId, iteration: u32, overlay: Option<ArtefactRef> },
+    PickTests { run_id: RunId, task_id: TaskId, overlay: Option<ArtefactRef> },
     JudgeTask(Box<rounds::Measured>),
     ConcludeReview { run_id: RunId, task_id: TaskId, iteration: u32, output: ArtefactRef },
     TaskFailed { run_id: RunId, task_id: TaskId, error: Failure },
@@ -103,9 +103,7 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
         Request::AcceptDesign { run_id, output } => planning::accept_design(context, run_id, output).await,
         Request::NextWave { run_id } => planning::next_wave(context, run_id).await,
         Request::BeginTask { run_id, task_id } => rounds::begin(context, run_id, task_id).await,
-        Request::PickTests { run_id, task_id, overlay, iteration: _ } => {
-            rounds::pick_tests(context, run_id, task_id, overlay).await
-        }
+        Request::PickTests { run_id, task_id, overlay } => rounds::pick_tests(context, run_id, task_id, overlay).await,
         Request::JudgeTask(measured) => rounds::judge(context, *measured).await,
         Request::ConcludeReview { run_id, task_id, iteration, output } => {
             rounds::conclude(context, &run_id, &task_id, iteration, output).await
