@@ -24,6 +24,9 @@ use crate::FunctionRegistry;
 /// Status changes a subscriber may lag behind.
 const LAG: usize = 1024;
 
+/// Room for most states and for the history of most transitions, so that writing them down seldom grows a buffer.
+const TYPICAL_BYTES: usize = 4096;
+
 /// Everything the executions share.
 pub(super) struct Engine {
     pub(super) path: PathBuf,
@@ -278,11 +281,13 @@ impl Engine {
     }
 
     fn encode(&self, live: &Live, value: &impl serde::Serialize) -> Result<Vec<u8>, EngineError> {
-        serde_json::to_vec(value).map_err(|error| EngineError::Unreadable {
+        let mut text = Vec::with_capacity(TYPICAL_BYTES);
+        serde_json::to_writer(&mut text, value).map_err(|error| EngineError::Unreadable {
             execution: live.execution.identity().execution_arn.clone(),
             reason: format!("its state cannot be written down: {error}"),
             path: self.path.clone(),
-        })
+        })?;
+        Ok(text)
     }
 
     /// Sets off what a committed transition asked for. Nothing here waits.

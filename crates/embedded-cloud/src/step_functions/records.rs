@@ -1,8 +1,9 @@
 //! The tables of the log and the statements on them.
 //!
 //! `machines` keeps every version of a definition, because an execution goes on with the one it started with.
-//! `executions` holds one row each with the whole durable state; `history` gets one row per transition, holding the
-//! events of that transition as a JSON array under the id of the first.
+//! `executions` holds one row each with the whole durable state. `history` gets one row per transition, holding the
+//! events of that transition as a JSON array. The rows lie in the order they were written in, whosever they are: a
+//! commit of many transitions fills pages from end to end, and only their small index is written here and there.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use states_language::{Status, TaskId};
@@ -11,20 +12,19 @@ use states_language::{Status, TaskId};
 pub(super) const FORMAT: i64 = 1;
 
 const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS machines (
+    CREATE TABLE machines (
         name TEXT NOT NULL, version INTEGER NOT NULL, definition TEXT NOT NULL, created_ms INTEGER NOT NULL,
         UNIQUE (name, version));
-    CREATE TABLE IF NOT EXISTS executions (
+    CREATE TABLE executions (
         id INTEGER PRIMARY KEY, machine TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
         status TEXT NOT NULL, started_ms INTEGER NOT NULL, stopped_ms INTEGER,
         parent INTEGER, parent_task INTEGER, state BLOB NOT NULL,
         UNIQUE (machine, name));
-    CREATE INDEX IF NOT EXISTS executions_by_machine ON executions (machine);
-    CREATE INDEX IF NOT EXISTS executions_by_status ON executions (machine, status);
-    CREATE INDEX IF NOT EXISTS executions_running ON executions (id) WHERE status = 'RUNNING';
-    CREATE TABLE IF NOT EXISTS history (
-        execution INTEGER NOT NULL, first INTEGER NOT NULL, events BLOB NOT NULL,
-        PRIMARY KEY (execution, first)) WITHOUT ROWID;
+    CREATE INDEX executions_by_machine ON executions (machine);
+    CREATE INDEX executions_by_status ON executions (machine, status);
+    CREATE INDEX executions_running ON executions (id) WHERE status = 'RUNNING';
+    CREATE TABLE history (execution INTEGER NOT NULL, first INTEGER NOT NULL, events BLOB NOT NULL);
+    CREATE UNIQUE INDEX history_by_execution ON history (execution, first);
 ";
 
 /// The format of an existing file; 0 for a new one.
@@ -32,9 +32,15 @@ pub(super) fn format(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
+/// Creates what a new file lacks, all of it or nothing.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(TABLES)?;
-    connection.pragma_update(None, "user_version", FORMAT)
+    if format(connection)? == FORMAT {
+        return Ok(());
+    }
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()
 }
 
 /// One version of a machine's definition.
