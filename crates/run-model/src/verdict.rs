@@ -52,6 +52,32 @@ pub enum FindingKind {
     Style,
 }
 
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It could be better.
+    Low,
+    /// It should be mended.
+    Medium,
+    /// It is wrong or unsafe in a case that will occur.
+    High,
+    /// It loses data or opens a door.
+    Critical,
+}
+
+impl Severity {
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// One thing the reviewer found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -64,7 +90,7 @@ pub struct Finding {
     /// What it is about.
     pub kind: FindingKind,
     /// How much it matters.
-    pub severity: RiskLevel,
+    pub severity: Severity,
     /// What is wrong and what would be right.
     pub message: String,
 }

@@ -4,8 +4,8 @@ use agent::{Role, ToolKind, Writes};
 use role_host::{Definition, Material, Section};
 use run_model::FunctionError;
 use run_model::change_set::Overlay;
-use run_model::risk::RiskLevel;
-use run_model::verdict::{Verdict, VerdictDecision};
+
+use run_model::verdict::{Severity, Verdict, VerdictDecision};
 use serde_json::Value;
 
 pub use role_host::Context;
@@ -46,7 +46,7 @@ fn accept(output: &Value, _: &Material, _: &Overlay) -> Result<(), String> {
 
 /// Whether findings and decision go together.
 fn consistent(verdict: &Verdict) -> Result<(), String> {
-    let grave = verdict.findings.iter().any(|finding| finding.severity >= RiskLevel::High);
+    let grave = verdict.findings.iter().any(|finding| finding.severity >= Severity::High);
     let problem = match verdict.decision {
         VerdictDecision::RequestChanges if verdict.findings.is_empty() => {
             "findings: request_changes needs at least one; say where and what, or approve"

@@ -21,7 +21,7 @@ const MAX_CONTEXT: u32 = 10;
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListFiles {
-    /// Which paths: `*` stays within a folder, `**` crosses folders. `src/**/*.rs` for instance. All, if left out.
+    /// Which paths: `*` stays within a folder, `**` crosses folders, `{a,b}` is either. `src/**/*.rs` for instance. All, if left out.
     #[serde(default)]
     glob: Option<String>,
 }

@@ -6,7 +6,7 @@ use super::{AcceptanceResult, Judgement, RegressionProof};
 use crate::evidence::{CommandEvidence, Evidence, Exit, TestOutcome};
 
 /// How many names a list shows before it says how many more there are.
-const SHOWN: usize = 10;
+const SHOWN: usize = 20;
 
 impl fmt::Display for Judgement {
     /// Several lines; the first one says green or red.
@@ -95,7 +95,7 @@ pub fn describe_red_base(evidence: &Evidence) -> Option<String> {
 
 fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[String]) -> fmt::Result {
     items.iter().take(SHOWN).try_for_each(|item| write!(f, "\n  {what}: {item}"))?;
-    if items.len() > SHOWN { write!(f, "\n  {what}: and {} more", items.len() - SHOWN) } else { Ok(()) }
+    if items.len() > SHOWN { write!(f, "\n  {what}: {} more, not named here", items.len() - SHOWN) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_judgement_reads_well() {
-        let many: Vec<String> = (0..12).map(|n| format!("+many{n:02}")).collect();
+        let many: Vec<String> = (0..22).map(|n| format!("+many{n:02}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let base = evidence(&[check("test", 101, &["+a", "+b", "-c", "-d", "+e"]), check("lint", 0, &[])]);
         let tests = [&["-a", "+c", "-d", "~e"], many.as_slice()].concat();
