@@ -3,6 +3,7 @@
 
 mod bans;
 mod check;
+mod crew;
 mod documents;
 mod house;
 mod layers;

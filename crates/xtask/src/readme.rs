@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::crew;
 use anyhow::{Context, Result, bail};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// The block that is this project's own tests: `cargo xtask test` is run by itself, not from here.
 const TESTS: &str = "cargo xtask test";
+/// How a question at a gate ends.
+const QUESTION: &str = "[approve/deny]";
 
 /// A fenced block of the README and the heading it stands under.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,42 +24,48 @@ struct Block {
 /// Runs the blocks in order in one scratch home, each in the folder the block before it ended in.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let text = std::fs::read_to_string(root.join("README.md")).context("README.md")?;
+    let model = crew::serve()?;
     let scratch = tempfile::tempdir()?;
     let place = scratch.path().join("place");
     std::fs::write(&place, root.to_string_lossy().as_bytes())?;
     for block in blocks(&text).iter().filter(|block| block.script.trim() != TESTS) {
         println!("== {}\n{}", block.heading, block.script);
-        run_block(root, scratch.path(), &place, block)?;
+        let script = in_order(&place, &block.script)?;
+        run_block(scratch.path(), &script, &model).with_context(|| format!("the block under \"{}\"", block.heading))?;
     }
     println!("every command of the README did what it says");
     Ok(())
 }
 
-fn run_block(root: &Path, home: &Path, place: &PathBuf, block: &Block) -> Result<()> {
+/// The block in the folder the block before it ended in.
+fn in_order(place: &Path, script: &str) -> Result<String> {
     let folder = std::fs::read_to_string(place)?;
-    let script = format!("set -e\ncd '{folder}'\n{}\npwd > '{}'\n", block.script, place.display());
+    Ok(format!("set -e\ncd '{}'\n{script}\npwd > '{}'\n", folder.trim_end(), place.display()))
+}
+
+/// Runs a script as somebody at a terminal would, who approves when asked, and who asks the loopback model.
+fn run_block(home: &Path, script: &str, model: &str) -> Result<()> {
     let (mut master, slave) = terminal()?;
-    let search =
-        format!("{}:{}", home.join("bin").display(), std::env::var_os("PATH").unwrap_or_default().to_string_lossy());
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let mut child = Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(root)
+        .args(["-c", script])
         .env("XDG_STATE_HOME", home.join("state"))
         .env("CARGO_INSTALL_ROOT", home)
-        .env("PATH", search)
+        .env("PATH", format!("{}:{}", home.join("bin").display(), path.to_string_lossy()))
+        .env("ANTHROPIC_BASE_URL", model)
+        .envs(["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_NAME"), "A reader")))
+        .envs(["AUTHOR", "COMMITTER"].map(|who| (format!("GIT_{who}_EMAIL"), "reader@example.invalid")))
         .stdin(slave.try_clone()?)
         .stdout(slave.try_clone()?)
         .stderr(Stdio::from(slave))
         .spawn()?;
     // The terminal closes when the last program on it has ended; reading then fails, which is the end.
-    let mut seen = String::new();
-    let mut answered = 0;
-    let mut buffer = [0; 4096];
+    let (mut seen, mut answered, mut buffer) = (String::new(), 0, [0; 4096]);
     while let Ok(count @ 1..) = master.read(&mut buffer) {
         let piece = String::from_utf8_lossy(&buffer[..count]).into_owned();
         print!("{piece}");
         seen.push_str(&piece);
-        let questions = seen.matches("[approve/deny]").count();
+        let questions = seen.matches(QUESTION).count();
         if questions > answered {
             answered = questions;
             master.write_all(b"approve\n")?;
@@ -64,7 +73,7 @@ fn run_block(root: &Path, home: &Path, place: &PathBuf, block: &Block) -> Result
     }
     let status = child.wait()?;
     if !status.success() {
-        bail!("the block under \"{}\" failed ({status})", block.heading);
+        bail!("failed ({status})");
     }
     Ok(())
 }
