@@ -31,6 +31,9 @@ impl Progress {
 
     /// An event of the run.
     pub(crate) fn event(&self, event: &RunEvent) {
+        if event.kind == "stage.entered" {
+            return self.say(&format!("-- {}", event.message));
+        }
         let who = event.role.as_deref().unwrap_or("gatewright");
         let task = event.task.as_ref().map(|task| format!(" {task}")).unwrap_or_default();
         self.say(&format!("{who:<12}{task} {}", event.message));

@@ -1,0 +1,123 @@
+//! The demo is not a film: only the model's answers are recorded, and what they set off is measured here and now.
+
+use serde_json::{Value, json};
+use tests::{Ended, World, demo};
+
+const SETTINGS: &str = r#"
+[project]
+language = "rust"
+setup_files = ["Cargo.lock"]
+[[setup]]
+name = "fetch"
+command = "cargo fetch"
+[[checks]]
+name = "test"
+command = "COMMAND"
+format = "cargo_test"
+[limits]
+iterations = 1
+"#;
+
+/// A run on the demo's package with these answers.
+fn run(world: &World, provider: &str, more: &[&str]) -> Ended {
+    let requirement = format!("@{}", demo::input().join("requirement.md").display());
+    let acceptance = demo::input().join("acceptance").display().to_string();
+    let mut arguments = vec!["run", "--requirements", &requirement, "--acceptance", &acceptance, "--provider", provider];
+    arguments.extend(more);
+    Ended::of(&world.command(&arguments).output().unwrap())
+}
+
+fn settings(command: &str) -> String {
+    SETTINGS.replace("COMMAND", command)
+}
+
+const TESTED: &str = "cargo test --offline --no-fail-fast";
+
+#[test]
+fn the_recording_replays_in_another_folder_and_the_change_is_real() {
+    let world = demo::world(&[]);
+    let provider = demo::play(&world, "replay", &demo::recording());
+    let run = run(&world, &provider, &["--yes", "--json"]).expect(0).json();
+    let branch = run["branch"].as_str().unwrap();
+    assert!(world.on_branch(branch, "src/lib.rs").is_some_and(|text| text != world.git(&["show", "HEAD:src/lib.rs"])));
+    let outcome = |purpose: &str| {
+        let found = run["evidence"].as_array().unwrap().iter().find(|evidence| evidence["purpose"] == purpose);
+        found.unwrap()["commands"][0]["exit"].clone()
+    };
+    assert_eq!(outcome("acceptance_base"), json!({"code": 101}));
+    assert_eq!(outcome("acceptance_final"), json!({"code": 0}));
+    assert_eq!(run["cost_estimated"], true);
+}
+
+#[test]
+fn one_changed_byte_in_a_file_that_was_read_is_a_loud_miss() {
+    let text = std::fs::read_to_string(demo::input().join("repository/src/lib.rs")).unwrap();
+    let changed = text.replacen("Don't limit the length", "Don't limit the Length", 1);
+    assert_ne!(text, changed);
+    let world = demo::world(&[("src/lib.rs", &changed)]);
+    let provider = demo::play(&world, "replay", &demo::recording());
+    let ended = run(&world, &provider, &["--yes"]).expect(1);
+    assert!(ended.said("nearest recording") && ended.said("src/lib.rs"), "{ended:#?}");
+    assert_eq!(world.branches(), Vec::<String>::new());
+}
+
+/// The recorded answers, with edits that change no behaviour.
+fn neutralised() -> Vec<Value> {
+    let mut lines = demo::recording();
+    for call in demo::calls(&mut lines, "developer").filter(|call| is_edit(call)) {
+        call["name"] = json!("write_file");
+        call["input"] = json!({"path": "NOTES.md", "content": "nothing is changed\n"});
+    }
+    for call in demo::calls(&mut lines, "tester").filter(|call| is_edit(call)) {
+        call["name"] = json!("write_file");
+        call["input"] = json!({"path": "tests/nothing.rs", "content": "#[test]\nfn nothing() {}\n"});
+    }
+    lines
+}
+
+fn is_edit(call: &Value) -> bool {
+    matches!(call["name"].as_str(), Some("write_file" | "edit_file" | "delete_file"))
+}
+
+#[test]
+fn a_neutralised_edit_fails_the_held_out_test_whatever_the_crew_says() {
+    let world = demo::world(&[("gatewright.toml", &settings(TESTED))]);
+    let provider = demo::play(&world, "scripted", &neutralised());
+    let ended = run(&world, &provider, &["--yes"]).expect(1);
+    assert!(ended.said("held_out_jaro.rs::jaro_diff_with_transposition"), "{ended:#?}");
+    assert_eq!(world.branches(), Vec::<String>::new());
+}
+
+#[test]
+fn a_check_that_always_fails_is_never_green() {
+    let world = demo::world(&[("gatewright.toml", &settings("false"))]);
+    let provider = demo::play(&world, "scripted", &demo::recording());
+    run(&world, &provider, &["--yes"]).expect(3);
+    assert_eq!(world.branches(), Vec::<String>::new());
+}
+
+#[test]
+fn a_canary_in_the_tree_turns_the_evidence_red() {
+    let mut lines = demo::recording();
+    for call in demo::calls(&mut lines, "tester").filter(|call| is_edit(call)) {
+        let canary = "#[test]\nfn canary() {\n    assert_eq!(1, 2);\n}\n";
+        call["name"] = json!("write_file");
+        call["input"] = json!({"path": "tests/canary.rs", "content": canary});
+    }
+    let world = demo::world(&[("gatewright.toml", &settings(TESTED))]);
+    let provider = demo::play(&world, "scripted", &lines);
+    let ended = run(&world, &provider, &["--yes"]).expect(3);
+    assert!(ended.said("tests/canary.rs::canary"), "{ended:#?}");
+}
+
+#[test]
+fn a_denied_gate_leaves_no_branch() {
+    let world = demo::world(&[]);
+    let provider = demo::play(&world, "replay", &demo::recording());
+    run(&world, &provider, &["--no-wait"]).expect(4);
+    let gate = world.pending_gates()[0].clone();
+    world.gatewright(&["gates", "deny", gate["gate_id"].as_str().unwrap()]).expect(0);
+    let shown = world.gatewright(&["runs", "show", gate["run_id"].as_str().unwrap(), "--json"]).expect(0).json();
+    assert_eq!(shown["exit_code"], 2);
+    assert_eq!(world.branches(), Vec::<String>::new());
+}
