@@ -22,7 +22,8 @@ iterations = 1
 fn run(world: &World, provider: &str, more: &[&str]) -> Ended {
     let requirement = format!("@{}", demo::input().join("requirement.md").display());
     let acceptance = demo::input().join("acceptance").display().to_string();
-    let mut arguments = vec!["run", "--requirements", &requirement, "--acceptance", &acceptance, "--provider", provider];
+    let mut arguments =
+        vec!["run", "--requirements", &requirement, "--acceptance", &acceptance, "--provider", provider];
     arguments.extend(more);
     Ended::of(&world.command(&arguments).output().unwrap())
 }
