@@ -1,5 +1,6 @@
 //! `gatewright demo`: a real defect in a published package, fixed by the crew from recorded answers.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -18,7 +19,8 @@ const INPUT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/demo.tar"));
 
 pub(crate) async fn run(state: &Path, options: DemoOptions) -> Result<u8, Problem> {
     let folder = state.join("demo").join(OsRandomness.hex_id(4));
-    std::fs::create_dir_all(&folder)?;
+    // The state folder is for this user's eyes only, also if the demo is the first to make it.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     tar::Archive::new(INPUT).unpack(&folder)?;
     let repository = folder.join("repository");
     commit(&repository).await?;
