@@ -57,9 +57,14 @@ impl Store {
     }
 
     /// The number of the newest event, 0 if there is none.
-    pub(crate) async fn last_event(&self, run: &RunId) -> Result<u64, StoreError> {
+    async fn last_event(&self, run: &RunId) -> Result<u64, StoreError> {
         let newest = self.query(events_of(run).newest_first(), 1).await?;
         Ok(self.decode_all::<RunEvent>(&newest).await?.first().map_or(0, |event| event.sequence))
+    }
+
+    /// The row of an event under the number that is next.
+    pub(crate) async fn next_event_item(&self, run: &RunId, event: NewEvent) -> Result<Attributes, StoreError> {
+        self.event_item(run, self.last_event(run).await? + 1, event).await
     }
 
     /// The row of an event under this number.

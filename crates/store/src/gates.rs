@@ -2,10 +2,12 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use run_model::gate::{Approver, Gate, GateDecision, GateState};
+use run_model::run::{RunRecord, RunStatus};
 use run_model::{GateId, RunId, Sha256};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::events::NewEvent;
 use crate::outbox::{Answer, OutboxItem, OutboxKind};
 use crate::record::{Record, Stored};
 use crate::table::{ATTEMPTS, Condition, Key, Range, Write, sortable, text};
@@ -58,12 +60,15 @@ fn no_longer_waits(gate: &Gate) -> StoreError {
 impl Store {
     /// Opens a gate, once per gate id, and keeps the token of the state that waits for it, sealed.
     ///
+    /// With a new gate its run's record is written, which waits at it from now on, and an event (`gate.opened`), all together:
+    /// nobody can decide on a gate that its run does not know yet.
+    ///
     /// A gate of this id that still waits takes the new token and stays as it is. One that no longer waits takes it too and
     /// its answer is sent again, to the new token. What is returned is the gate as it stands.
     ///
     /// # Errors
-    /// [`StoreError::BindingChanged`] if a gate of this id stands before something else; [`StoreError::NotFound`] without a
-    /// signing secret; [`StoreError::Conflict`] if others were first again and again; [`StoreError::Unavailable`].
+    /// [`StoreError::BindingChanged`] if a gate of this id stands before something else; [`StoreError::NotFound`] without the
+    /// run or a signing secret; [`StoreError::Conflict`] if others were first again and again; [`StoreError::Unavailable`].
     pub async fn open_gate(&self, gate: Gate, token: &str) -> Result<Gate, StoreError> {
         let key = Key::gate(&gate.gate_id);
         let sealed_token = self.close_token(&what(&gate.gate_id), token).await?;
@@ -90,7 +95,19 @@ impl Store {
         let mut item = GateItem { gate: gate.clone(), sealed_token: sealed_token.to_owned() };
         let row = self.encode(&gate.run_id, key, &mut item, 1).await?;
         let pointer = Key::gate_of_run(&gate.run_id, gate.gate_id.as_str()).attributes();
-        let writes = || [&row, &pointer].into_iter().map(|row| Write::Put(row.clone(), Condition::absent())).collect();
+        let run_key = Key::run(&gate.run_id);
+        let Stored { value: mut run, version } =
+            self.require::<RunRecord>(&run_key, format!("run {}", gate.run_id)).await?;
+        run.status = RunStatus::ApprovalPending;
+        run.gate = Some(gate.gate_id.clone());
+        let run = self.encode(&gate.run_id, &run_key, &mut run, version + 1).await?;
+        let level = gate.risk.level.as_str();
+        let event = NewEvent::new("gate.opened", format!("{level} risk: waiting for a decision on {}", gate.gate_id));
+        let event = self.next_event_item(&gate.run_id, event).await?;
+        let writes = || {
+            let new = [&row, &pointer, &event].map(|row| Write::Put(row.clone(), Condition::absent()));
+            new.into_iter().chain([Write::Put(run.clone(), Condition::version(version))]).collect()
+        };
         Ok(self.transact(key, writes).await?.is_written().then_some(item.gate))
     }
 

@@ -60,16 +60,18 @@ impl Store {
     /// Queues a job, once per job id, and keeps the token of the state that waits for it, sealed.
     ///
     /// A job of this id that has not ended takes the new token; one that has ended takes it too and its answer is sent
-    /// again, to the new token.
+    /// again, to the new token. Whether the job is new is returned.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without a signing secret; [`StoreError::Conflict`] if others were first again and again;
     /// [`StoreError::Unavailable`].
-    pub async fn put_job(&self, job: CheckJob, token: &str) -> Result<(), StoreError> {
+    pub async fn put_job(&self, job: CheckJob, token: &str) -> Result<bool, StoreError> {
         let key = Key::job(&job.job_id);
         let sealed_token = self.close_token(&what(&job.job_id), token).await?;
         for _ in 0..ATTEMPTS {
-            let written = match self.load::<JobItem>(&key).await? {
+            let found = self.load::<JobItem>(&key).await?;
+            let is_new = found.is_none();
+            let written = match found {
                 Some(found) => {
                     let ended = matches!(found.value.state, JobState::Done { .. } | JobState::Failed { .. });
                     let change = |item: &mut JobItem| item.sealed_token.clone_from(&sealed_token);
@@ -83,7 +85,7 @@ impl Store {
                 }
             };
             if written {
-                return Ok(());
+                return Ok(is_new);
             }
         }
         Err(StoreError::Conflict(what(&job.job_id)))

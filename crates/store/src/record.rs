@@ -6,7 +6,8 @@ use run_model::run::ArtefactRef;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::table::{ATTEMPTS, Attributes, Condition, Key, number, text};
+use crate::events::NewEvent;
+use crate::table::{ATTEMPTS, Attributes, Condition, Key, Write, number, text};
 use crate::{Store, StoreError};
 
 /// Bodies longer than this lie in the object store: DynamoDB refuses items over 400 KB, and the index holds a copy.
@@ -123,7 +124,8 @@ impl Store {
         self.load(key).await?.ok_or_else(|| StoreError::NotFound(what.into()))
     }
 
-    /// Reads, changes and writes a record, again if another writer was first.
+    /// Reads, changes and writes a record, again if another writer was first. A change that leaves the record as it was
+    /// writes nothing.
     pub(crate) async fn modify<T: Record>(
         &self,
         run: &RunId,
@@ -131,15 +133,56 @@ impl Store {
         what: &str,
         mut change: impl FnMut(&mut T) + Send,
     ) -> Result<T, StoreError> {
+        let silent = |value: &mut T| {
+            change(value);
+            None
+        };
+        self.modify_telling(run, key, what, silent).await
+    }
+
+    /// As [`Store::modify`], with an event of the run, if `change` gives one, in the same transaction: however often the
+    /// change is repeated, it is told once.
+    pub(crate) async fn modify_telling<T: Record>(
+        &self,
+        run: &RunId,
+        key: &Key,
+        what: &str,
+        mut change: impl FnMut(&mut T) -> Option<NewEvent> + Send,
+    ) -> Result<T, StoreError> {
+        let body = |value: &T| serde_json::to_string(value).map_err(|error| StoreError::corrupt(key, error));
         for _ in 0..ATTEMPTS {
             let Stored { mut value, version } = self.require::<T>(key, what).await?;
-            change(&mut value);
+            let before = body(&value)?;
+            let event = change(&mut value);
+            if body(&value)? == before {
+                return Ok(value);
+            }
             let item = self.encode(run, key, &mut value, version + 1).await?;
-            if self.put(item, Condition::version(version)).await?.is_written() {
+            if self.put_and_tell(run, key, item, version, event).await? {
                 return Ok(value);
             }
             self.step_aside().await;
         }
         Err(StoreError::Conflict(what.to_owned()))
+    }
+
+    /// Writes a changed row if it still has the version that was read, with an event of the run, if there is one. `false` if
+    /// another writer was first.
+    async fn put_and_tell(
+        &self,
+        run: &RunId,
+        key: &Key,
+        item: Attributes,
+        version: u64,
+        event: Option<NewEvent>,
+    ) -> Result<bool, StoreError> {
+        let Some(event) = event else {
+            return Ok(self.put(item, Condition::version(version)).await?.is_written());
+        };
+        let told = self.next_event_item(run, event).await?;
+        let writes = || {
+            vec![Write::Put(item.clone(), Condition::version(version)), Write::Put(told.clone(), Condition::absent())]
+        };
+        Ok(self.transact(key, writes).await?.is_written())
     }
 }

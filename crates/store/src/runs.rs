@@ -6,8 +6,8 @@ use run_model::budget::Budget;
 use run_model::run::{RUN_SCHEMA, RunRecord, Stage};
 
 use crate::events::NewEvent;
-use crate::record::{Record, Stored};
-use crate::table::{ATTEMPTS, Condition, Key, Range, Write, sortable, text};
+use crate::record::Record;
+use crate::table::{Condition, Key, Range, Write, sortable, text};
 use crate::{Store, StoreError};
 
 /// What became of an admission.
@@ -74,7 +74,7 @@ impl Store {
     }
 
     /// Changes a run's record. `change` runs again on the newer record if another writer was first, so it must depend on
-    /// nothing but the record it is given.
+    /// nothing but the record it is given. If it leaves the record as it was, nothing is written.
     ///
     /// # Errors
     /// As [`Store::run`]; [`StoreError::Conflict`] if others were first again and again.
@@ -86,33 +86,29 @@ impl Store {
         self.modify(run, &Key::run(run), &what(run), change).await
     }
 
+    /// Changes a run's record and tells it with the event that `change` gives, both together; a change that leaves the record
+    /// as it was is not told. See [`Store::update_run`] for what `change` must be like.
+    ///
+    /// # Errors
+    /// As [`Store::update_run`].
+    pub async fn update_run_telling(
+        &self,
+        run: &RunId,
+        mut change: impl FnMut(&mut RunRecord) -> NewEvent + Send,
+    ) -> Result<RunRecord, StoreError> {
+        self.modify_telling(run, &Key::run(run), &what(run), |record| Some(change(record))).await
+    }
+
     /// Enters a stage and says so with one event (`stage.entered`), both together; nothing if the run is there already.
     ///
     /// # Errors
     /// As [`Store::update_run`].
     pub async fn enter_stage(&self, run: &RunId, stage: Stage) -> Result<RunRecord, StoreError> {
-        let key = Key::run(run);
-        for _ in 0..ATTEMPTS {
-            let Stored { mut value, version } = self.require::<RunRecord>(&key, what(run)).await?;
-            if value.stage == stage {
-                return Ok(value);
-            }
-            value.stage = stage;
-            let run_item = self.encode(run, &key, &mut value, version + 1).await?;
-            let event = NewEvent::new("stage.entered", stage.as_str());
-            let event_item = self.event_item(run, self.last_event(run).await? + 1, event).await?;
-            let writes = || {
-                vec![
-                    Write::Put(run_item.clone(), Condition::version(version)),
-                    Write::Put(event_item.clone(), Condition::absent()),
-                ]
-            };
-            if self.transact(&key, writes).await?.is_written() {
-                return Ok(value);
-            }
-            self.step_aside().await;
-        }
-        Err(StoreError::Conflict(what(run)))
+        let enter = |run: &mut RunRecord| {
+            run.stage = stage;
+            NewEvent::new("stage.entered", stage.as_str())
+        };
+        self.update_run_telling(run, enter).await
     }
 
     /// Up to `limit` runs, the newest first. A run admitted a moment ago may still be missing on AWS.

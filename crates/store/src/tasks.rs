@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use run_model::run::TaskRecord;
 use run_model::{RunId, TaskId};
 
+use crate::events::NewEvent;
 use crate::record::{Record, Stored};
 use crate::table::{ATTEMPTS, Condition, Key, Range, Write};
 use crate::{Store, StoreError};
@@ -99,6 +100,21 @@ impl Store {
         change: impl FnMut(&mut TaskRecord) + Send,
     ) -> Result<TaskRecord, StoreError> {
         self.modify(run, &Key::task(run, task), &what(run, task), change).await
+    }
+
+    /// Changes a task and tells it with the event that `change` gives, both together; a change that leaves the task as it was
+    /// is not told. See [`Store::update_run`] for what `change` must be like.
+    ///
+    /// # Errors
+    /// As [`Store::update_task`].
+    pub async fn update_task_telling(
+        &self,
+        run: &RunId,
+        task: &TaskId,
+        mut change: impl FnMut(&mut TaskRecord) -> NewEvent + Send,
+    ) -> Result<TaskRecord, StoreError> {
+        let tell = |record: &mut TaskRecord| Some(change(record));
+        self.modify_telling(run, &Key::task(run, task), &what(run, task), tell).await
     }
 }
 

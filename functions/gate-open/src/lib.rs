@@ -7,11 +7,11 @@ use config::RunConfig;
 use run_model::change_set::ChangeSet;
 use run_model::gate::{Binding, Gate, GateKind, GateState};
 use run_model::plan::Plan;
-use run_model::run::{RunRecord, RunStatus, Stage, branch_name};
+use run_model::run::{RunRecord, Stage, branch_name};
 use run_model::{Clock, ErrorName, FunctionError, GateId, Randomness, RunId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Names, NewEvent, Store};
+use store::{Names, Store};
 
 /// What the function needs, built once per cold start.
 pub struct Context {
@@ -45,19 +45,9 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
     let run = context.store.run(&input.run_id).await?;
     let config: RunConfig = context.store.get_json(&run.config).await?;
     let gate = contract(context, &run, &config, input.kind).await?;
-    let gate = context.store.open_gate(gate, &input.token).await?;
     let stage = if input.kind == GateKind::Plan { Stage::PlanGate } else { Stage::Gate };
     context.store.enter_stage(&input.run_id, stage).await?;
-    let gate_id = gate.gate_id.clone();
-    context
-        .store
-        .update_run(&input.run_id, |run| {
-            run.status = RunStatus::ApprovalPending;
-            run.gate = Some(gate_id.clone());
-        })
-        .await?;
-    let message = format!("{} risk: waiting for a decision on {}", gate.risk.level.as_str(), gate.gate_id);
-    context.store.append_event(&input.run_id, NewEvent::new("gate.opened", message)).await?;
+    let gate = context.store.open_gate(gate, &input.token).await?;
     Ok(json!({ "gate_id": gate.gate_id }))
 }
 

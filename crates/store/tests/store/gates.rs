@@ -1,11 +1,12 @@
 use futures::future::join_all;
 use run_model::gate::{Approver, Binding, Gate, GateDecision, GateKind, GateState};
 use run_model::risk::{Risk, RiskLevel};
+use run_model::run::RunStatus;
 use run_model::{ErrorName, FunctionError, GateId, Sha256};
 use serde_json::json;
 use store::{OutboxItem, OutboxKind, OutboxState, StoreError};
 
-use crate::world::{START_MS, World, run_id};
+use crate::world::{START_MS, World, budget, run_id, run_record};
 
 fn gate(id: &str, wait_ms: i64) -> Gate {
     let content_sha256 = Sha256::of(b"the change");
@@ -32,7 +33,7 @@ async fn approve(world: &World, gate: &Gate) -> Result<Gate, StoreError> {
 
 #[tokio::test]
 async fn a_decision_and_its_answer_are_written_together() {
-    let world = World::new().await;
+    let (world, _) = World::with_run().await;
     let gate = world.store.open_gate(gate("g-1", 1_000), "the-token").await.unwrap();
     assert!(world.outbox().await.is_empty());
     let early = world.store.answer_for(OutboxKind::Gate, "g-1").await;
@@ -67,7 +68,7 @@ async fn a_decision_and_its_answer_are_written_together() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_decisions_at_once_one_counts() {
-    let world = World::new().await;
+    let (world, _) = World::with_run().await;
     let gate = world.store.open_gate(gate("g-1", 1_000), "t").await.unwrap();
     let people = (0..20).map(|number| {
         let (store, gate) = (world.store.clone(), gate.clone());
@@ -86,7 +87,7 @@ async fn of_many_decisions_at_once_one_counts() {
 
 #[tokio::test]
 async fn who_comes_second_is_told_how_it_stands() {
-    let world = World::new().await;
+    let (world, _) = World::with_run().await;
     let gate = world.store.open_gate(gate("g-1", 1_000), "t").await.unwrap();
     approve(&world, &gate).await.unwrap();
     let error = approve(&world, &gate).await.unwrap_err();
@@ -96,7 +97,7 @@ async fn who_comes_second_is_told_how_it_stands() {
 
 #[tokio::test]
 async fn an_approval_of_something_else_does_not_count() {
-    let world = World::new().await;
+    let (world, _) = World::with_run().await;
     let gate = world.store.open_gate(gate("g-1", 1_000), "t").await.unwrap();
     let other = Binding { base_commit: "c1".into(), ..gate.binding.clone() }.hash();
     let refused = world.store.decide(&gate.gate_id, &other, GateDecision::Approved, ada(), None).await;
@@ -107,7 +108,7 @@ async fn an_approval_of_something_else_does_not_count() {
 
 #[tokio::test]
 async fn the_deadline_is_exact() {
-    let world = World::new().await;
+    let (world, _) = World::with_run().await;
     let in_time = world.store.open_gate(gate("g-1", 7_200_000), "t").await.unwrap();
     let too_late = world.store.open_gate(gate("g-2", 7_200_000), "t").await.unwrap();
     world.clock.advance(7_200_000);
@@ -127,7 +128,8 @@ async fn the_deadline_is_exact() {
 
 #[tokio::test]
 async fn pending_gates_come_by_deadline_and_those_of_a_run_by_age() {
-    let world = World::new().await;
+    let (world, _) = World::with_run().await;
+    world.store.admit(run_record("r-10"), budget(1)).await.unwrap();
     let mut opened = vec![gate("g-late", 3_000), gate("g-soon", 1_000), gate("g-next", 2_000)];
     opened[0].opened_ms -= 10;
     opened[2].run_id = run_id("r-10");
@@ -143,7 +145,7 @@ async fn pending_gates_come_by_deadline_and_those_of_a_run_by_age() {
 
 #[tokio::test]
 async fn the_gates_of_an_ended_run_are_void() {
-    let world = World::new().await;
+    let (world, _) = World::with_run().await;
     let decided = world.store.open_gate(gate("g-1", 1_000), "t").await.unwrap();
     let waiting = world.store.open_gate(gate("g-2", 1_000), "t").await.unwrap();
     let approved = approve(&world, &decided).await.unwrap();
@@ -156,7 +158,7 @@ async fn the_gates_of_an_ended_run_are_void() {
 
 #[tokio::test]
 async fn a_gate_opened_again_takes_the_new_token_and_stays_the_same_gate() {
-    let world = World::new().await;
+    let (world, _) = World::with_run().await;
     let first = world.store.open_gate(gate("g-1", 1_000), "first").await.unwrap();
     world.clock.advance(500);
     let again = Gate { opened_ms: START_MS + 500, deadline_ms: START_MS + 1_500, ..gate("g-1", 0) };
@@ -176,8 +178,23 @@ async fn a_gate_opened_again_takes_the_new_token_and_stays_the_same_gate() {
 }
 
 #[tokio::test]
+async fn a_gate_is_opened_together_with_what_its_run_says_of_it() {
+    let (world, run) = World::with_run().await;
+    for _ in 0..2 {
+        world.store.open_gate(gate("g-1", 1_000), "t").await.unwrap();
+        let record = world.store.run(&run).await.unwrap();
+        assert_eq!((record.status, record.gate), (RunStatus::ApprovalPending, GateId::new("g-1").ok()));
+        let told = world.store.events(&run, 1).await.unwrap();
+        assert_eq!(told.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["gate.opened"]);
+    }
+    let nobodys = Gate { run_id: run_id("r-9"), ..gate("g-9", 1_000) };
+    assert!(matches!(world.store.open_gate(nobodys, "t").await, Err(StoreError::NotFound(_))));
+    assert!(matches!(world.store.gate(&GateId::new("g-9").unwrap()).await, Err(StoreError::NotFound(_))));
+}
+
+#[tokio::test]
 async fn no_token_can_be_read_in_the_table() {
-    let world = World::new().await;
+    let (world, _) = World::with_run().await;
     let token = "a-task-token-of-step-functions";
     let gate = world.store.open_gate(gate("g-1", 1_000), token).await.unwrap();
     approve(&world, &gate).await.unwrap();

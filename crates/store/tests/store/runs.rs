@@ -1,8 +1,8 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
-use run_model::run::{RunStatus, Stage};
+use run_model::run::{RunRecord, RunStatus, Stage};
 use run_model::{ErrorName, FunctionError};
-use store::{Admission, StoreError};
+use store::{Admission, NewEvent, StoreError};
 
 use crate::world::{START_MS, World, budget, run_id, run_record};
 
@@ -76,7 +76,8 @@ async fn a_writer_that_is_always_late_gives_up() {
     let (world, run) = World::with_run().await;
     let (dynamodb, table) = (world.dynamodb.clone(), world.store.names().table.clone());
     let mut version = 1;
-    let late = world.store.update_run(&run, |_| {
+    let late = world.store.update_run(&run, |run| {
+        run.notices.push("never written".into());
         version += 1;
         let update = dynamodb.update_item().table_name(&table);
         let update = update.key("pk", AttributeValue::S("RUN#r-1".into())).key("sk", AttributeValue::S("RUN".into()));
@@ -99,6 +100,20 @@ async fn a_stage_is_entered_with_one_event_however_often_it_is_said() {
     let said: Vec<_> =
         events.iter().map(|event| (event.sequence, event.kind.as_str(), event.message.as_str())).collect();
     assert_eq!(said, [(2, "stage.entered", "snapshot"), (3, "stage.entered", "baseline")]);
+}
+
+#[tokio::test]
+async fn a_change_is_told_once_and_what_changes_nothing_is_not_written() {
+    let (world, run) = World::with_run().await;
+    for _ in 0..3 {
+        let tell = |run: &mut RunRecord| {
+            run.branch = Some("b".into());
+            NewEvent::new("change.landed", "on b")
+        };
+        assert_eq!(world.store.update_run_telling(&run, tell).await.unwrap().version, 2);
+    }
+    assert_eq!(world.store.update_run(&run, |_| ()).await.unwrap().version, 2);
+    assert_eq!(world.store.events(&run, 1).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
