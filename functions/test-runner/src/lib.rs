@@ -40,16 +40,17 @@ struct Input {
 /// Writes the job; the answer comes by callback: `{"evidence": ArtefactRef}`.
 ///
 /// # Errors
-/// `InvalidInput`, `NotFound`, `StoreUnavailable`; `Internal` if the run has no snapshot yet.
+/// `InvalidInput`, also if held-out tests are asked for where an agent would read the evidence, or the run has none;
+/// `NotFound`, `StoreUnavailable`; `Internal` if the run has no snapshot yet.
 pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
     let input: Input = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
     let run = context.store.run(&input.run_id).await?;
+    let held_out = held_out(&input, run.acceptance)?;
     if let Some(stage) = stage(input.purpose) {
         context.store.enter_stage(&input.run_id, stage).await?;
     }
     let internal = |message: String| FunctionError::new(ErrorName::Internal, message);
     let snapshot = run.snapshot.ok_or_else(|| internal(format!("{} has no snapshot to check", input.run_id)))?;
-    let held_out = input.held_out.then_some(run.acceptance).flatten();
     // One job per token: a retried state brings a new token and waits for a job of its own.
     let job_id = JobId::new(format!("{}-{}", input.run_id, Sha256::of(input.token.as_bytes()).short()));
     let job = CheckJob {
@@ -62,11 +63,27 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
         config_key: run.config.key,
     };
     let job_id = job.job_id.clone();
-    context.store.put_job(job, &input.token).await?;
-    let mut event = NewEvent::new("checks.queued", message(input.purpose, input.iteration));
-    event.task = input.task_id;
-    context.store.append_event(&input.run_id, event).await?;
+    if context.store.put_job(job, &input.token).await? {
+        let message = message(input.purpose, input.iteration);
+        let event = NewEvent { task: input.task_id, ..NewEvent::new("checks.queued", message) };
+        context.store.append_event(&input.run_id, event).await?;
+    }
     Ok(json!({ "job_id": job_id }))
+}
+
+/// The held-out archive, where it is asked for: only a measurement that no agent reads may have it, and such a measurement
+/// must.
+fn held_out(input: &Input, archive: Option<ArtefactRef>) -> Result<Option<ArtefactRef>, FunctionError> {
+    let unseen = matches!(input.purpose, Purpose::AcceptanceBase | Purpose::AcceptanceFinal);
+    if input.held_out != unseen {
+        let problem = format!("{} does not go with the purpose {:?}", input.held_out, input.purpose);
+        return Err(FunctionError::invalid("held_out", problem));
+    }
+    if !unseen {
+        return Ok(None);
+    }
+    let missing = || FunctionError::invalid("held_out", format!("{} was given no held-out tests", input.run_id));
+    archive.ok_or_else(missing).map(Some)
 }
 
 fn stage(purpose: Purpose) -> Option<Stage> {
