@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use aws_sdk_sfn::error::ProvideErrorMetadata;
+use aws_sdk_sfn::error::{ProvideErrorMetadata, SdkError};
 use aws_types::SdkConfig;
 use run_model::{Clock, ErrorName, FunctionError, Randomness};
 use serde_json::{Value, json};
-use store::{Names, OutboxItem, OutboxState, Store};
+use store::{Answer, Names, OutboxItem, OutboxState, Store, StoreError};
+
+/// The longest error name that `SendTaskFailure` takes.
+const LONGEST_ERROR: usize = 256;
+/// The longest cause that it takes.
+const LONGEST_CAUSE: usize = 32_768;
 
 /// What the function needs, built once per cold start.
 pub struct Context {
@@ -29,7 +34,8 @@ pub async fn handle(context: &Context, event: Value) -> Result<Value, FunctionEr
     let records = event["Records"].as_array().ok_or_else(|| FunctionError::invalid("Records", "not a stream event"))?;
     let mut failures = Vec::new();
     for record in records {
-        let Some(item) = OutboxItem::from_image(&record["dynamodb"]["NewImage"]) else { continue };
+        let item = OutboxItem::from_image(&record["dynamodb"]["NewImage"]);
+        let Some(item) = item.filter(|item| item.state == OutboxState::Waiting) else { continue };
         if let Err(error) = deliver(context, &item).await {
             tracing::warn!(outbox_id = item.id, %error, "an answer could not be delivered yet");
             failures.push(json!({ "itemIdentifier": record["dynamodb"]["SequenceNumber"] }));
@@ -38,43 +44,69 @@ pub async fn handle(context: &Context, event: Value) -> Result<Value, FunctionEr
     Ok(json!({ "batchItemFailures": failures }))
 }
 
-/// What became of an answer.
-enum Delivery {
-    Delivered,
-    /// The task has ended by another way; nobody waits for this answer.
-    NobodyWaits,
-}
-
 async fn deliver(context: &Context, item: &OutboxItem) -> Result<(), FunctionError> {
-    let answer = context.store.answer_for(item.kind, &item.about).await?;
-    let state = match send(context, &answer.token, answer.result).await? {
-        Delivery::Delivered => OutboxState::Delivered,
-        Delivery::NobodyWaits => OutboxState::Orphaned,
+    let state = match context.store.answer_for(item.kind, &item.about).await {
+        Ok(answer) => send(context, &item.id, answer).await?,
+        // No second try would find more; the state that waits ends by its own bound.
+        Err(error @ (StoreError::NotFound(_) | StoreError::Corrupt { .. })) => {
+            tracing::error!(outbox_id = item.id, %error, "an answer cannot be delivered");
+            OutboxState::Orphaned
+        }
+        Err(error) => return Err(error.into()),
     };
     context.store.mark_outbox(&item.id, state).await?;
     Ok(())
 }
 
-async fn send(
-    context: &Context,
-    token: &str,
-    result: Result<Value, (String, String)>,
-) -> Result<Delivery, FunctionError> {
-    let outcome = match result {
+async fn send(context: &Context, outbox_id: &str, answer: Answer) -> Result<OutboxState, FunctionError> {
+    let token = answer.token;
+    let refusal = match answer.result {
         Ok(output) => {
             let call = context.step_functions.send_task_success().task_token(token).output(output.to_string());
-            call.send().await.map(drop).map_err(|error| (error.code().map(str::to_owned), error.to_string()))
+            call.send().await.err().map(|error| Refusal::of(&error))
         }
         Err((name, cause)) => {
+            let (name, cause) = (cut(name, LONGEST_ERROR), cut(cause, LONGEST_CAUSE));
             let call = context.step_functions.send_task_failure().task_token(token).error(name).cause(cause);
-            call.send().await.map(drop).map_err(|error| (error.code().map(str::to_owned), error.to_string()))
+            call.send().await.err().map(|error| Refusal::of(&error))
         }
     };
-    match outcome {
-        Ok(()) => Ok(Delivery::Delivered),
-        Err((Some(code), _)) if matches!(code.as_str(), "TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken") => {
-            Ok(Delivery::NobodyWaits)
+    match refusal {
+        None => Ok(OutboxState::Delivered),
+        Some(Refusal::NobodyWaits) => Ok(OutboxState::Orphaned),
+        Some(Refusal::ForGood(code)) => {
+            tracing::error!(outbox_id, code, "Step Functions does not take an answer");
+            Ok(OutboxState::Orphaned)
         }
-        Err((_, message)) => Err(FunctionError::new(ErrorName::StoreUnavailable, message)),
+        Some(Refusal::ForNow(problem)) => {
+            Err(FunctionError::new(ErrorName::StoreUnavailable, format!("Step Functions: {problem}")))
+        }
     }
+}
+
+/// Why Step Functions did not take an answer. Its message is not kept: it may repeat the token.
+enum Refusal {
+    /// The state was answered before, or has ended by another way.
+    NobodyWaits,
+    /// The answer itself is not taken, however often it is sent.
+    ForGood(String),
+    /// Another time it may be.
+    ForNow(String),
+}
+
+impl Refusal {
+    fn of<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Self {
+        match error.code() {
+            Some("TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken") => Self::NobodyWaits,
+            Some(code @ ("InvalidOutput" | "ValidationException")) => Self::ForGood(code.to_owned()),
+            Some(code) => Self::ForNow(code.to_owned()),
+            None => Self::ForNow("no answer".to_owned()),
+        }
+    }
+}
+
+/// The beginning of a text, at most this many bytes.
+fn cut(mut text: String, longest: usize) -> String {
+    text.truncate(text.floor_char_boundary(longest));
+    text
 }
