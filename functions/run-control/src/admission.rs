@@ -2,13 +2,14 @@
 
 use config::RunConfig;
 use run_model::budget::Budget;
-use run_model::run::{ArtefactRef, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage, TaskStatus};
+use run_model::gate::GateKind;
+use run_model::run::{ArtefactRef, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
 use run_model::{FunctionError, RunId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::Admission;
+use store::{Admission, NewEvent};
 
-use crate::{Context, Execution};
+use crate::{Context, Execution, change, gates};
 
 const LONGEST_REQUIREMENT: usize = 1 << 20;
 
@@ -38,6 +39,8 @@ pub(crate) async fn admit(
     application: Application,
 ) -> Result<Value, FunctionError> {
     let run_id = RunId::new(execution.name.as_str()).map_err(|problem| FunctionError::invalid("name", problem))?;
+    check_place("requirement", application.requirement.as_ref(), &format!("runs/{run_id}/"))?;
+    check_place("acceptance", application.acceptance.as_ref(), &format!("held-out/{run_id}/"))?;
     let config = application.config.clone().unwrap_or_default();
     config.validate().map_err(|problem| FunctionError::invalid("config", problem))?;
     let budget = Budget {
@@ -101,6 +104,16 @@ async fn record(
     })
 }
 
+/// A run reads its own objects: agents see what the requirement refers to, and never the held-out tests.
+fn check_place(field: &str, artefact: Option<&ArtefactRef>, prefix: &str) -> Result<(), FunctionError> {
+    match artefact {
+        Some(artefact) if !artefact.key.starts_with(prefix) => {
+            Err(FunctionError::invalid(field, format!("{:?} does not lie under {prefix}", artefact.key)))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_requirement(text: &str) -> Result<(), FunctionError> {
     if text.trim().is_empty() {
         return Err(FunctionError::invalid("requirements", "is empty: say in a sentence what should be different"));
@@ -137,22 +150,32 @@ pub(crate) async fn resume(
     if run.execution_arn == execution.arn {
         return Ok(entrance(&run, stage));
     }
-    if stage <= Stage::Build {
-        reopen_tasks(context, &run).await?;
+    if (Stage::Build..Stage::Report).contains(&stage) && gates::is_due(context, &run, GateKind::Plan).await? {
+        let problem = format!("{from:?} comes after a gate that nobody has opened: resume from \"plan_gate\"");
+        return Err(FunctionError::invalid("from", problem));
     }
-    let run = context
-        .store
-        .update_run(&run_id, |run| {
-            if run.execution_arn != execution.arn {
-                run.executions += 1;
-            }
+    let complaint = if stage <= Stage::Build { change::complaint(context, &run).await? } else { None };
+    if stage <= Stage::Build {
+        reopen_tasks(context, &run, complaint.as_deref()).await?;
+    }
+    // A gate that an earlier execution left is nobody's any more.
+    context.store.void_gates(&run_id).await?;
+    let take_up = |run: &mut RunRecord| {
+        if run.execution_arn != execution.arn {
+            run.executions += 1;
             run.execution_arn.clone_from(&execution.arn);
-            run.status = RunStatus::Running;
-            run.ending = None;
-            run.outcome = None;
-        })
-        .await?;
-    context.tell(&run_id, "run.resumed", format!("resumed from {from} as {}", execution.name)).await?;
+            if complaint.is_some() {
+                change::forget(run);
+            }
+            if stage != Stage::Report {
+                run.status = RunStatus::Running;
+                run.ending = None;
+                run.outcome = None;
+            }
+        }
+        NewEvent::new("run.resumed", format!("resumed from {from} as {}", execution.name))
+    };
+    let run = context.store.update_run_telling(&run_id, take_up).await?;
     Ok(entrance(&run, stage))
 }
 
@@ -172,26 +195,31 @@ fn missing(run: &RunRecord, stage: Stage) -> Option<&'static str> {
         .map(|(.., what)| what)
 }
 
-/// Tasks that did not get done may try again, with as many rounds as at first.
-async fn reopen_tasks(context: &Context, run: &RunRecord) -> Result<(), FunctionError> {
+/// Tasks that did not get done may try again, with as many rounds as at first. Where all were done and their change as a
+/// whole was not good, those of the last wave, which see all of it, deal with that.
+async fn reopen_tasks(context: &Context, run: &RunRecord, complaint: Option<&str>) -> Result<(), FunctionError> {
     let rounds = context.config(run).await?.limits.iterations;
-    for task in context.store.tasks(&run.run_id).await? {
-        if task.status == TaskStatus::Done || task.status == TaskStatus::Waiting {
-            continue;
-        }
-        context
-            .store
-            .update_task(&run.run_id, &task.task_id, |task| {
-                if task.status == TaskStatus::LimitReached {
-                    task.iteration_bound = task.iteration + rounds;
-                    task.iteration += 1;
-                }
-                task.status = TaskStatus::Waiting;
-                task.failure_fingerprints.clear();
-            })
-            .await?;
+    let tasks = context.store.tasks(&run.run_id).await?;
+    let last_wave = tasks.iter().map(|task| task.wave).max();
+    for task in &tasks {
+        let complaint = complaint.filter(|_| Some(task.wave) == last_wave);
+        context.store.update_task(&run.run_id, &task.task_id, |task| reopen(task, rounds, complaint)).await?;
     }
     Ok(())
+}
+
+fn reopen(task: &mut TaskRecord, rounds: u32, complaint: Option<&str>) {
+    match (task.status, complaint) {
+        (TaskStatus::Waiting, _) | (TaskStatus::Done, None) => return,
+        (TaskStatus::Done, Some(complaint)) => task.feedback = vec![complaint.to_owned()],
+        _ => {}
+    }
+    if matches!(task.status, TaskStatus::Done | TaskStatus::LimitReached) {
+        task.iteration_bound = task.iteration + rounds;
+        task.iteration += 1;
+    }
+    task.status = TaskStatus::Waiting;
+    task.failure_fingerprints.clear();
 }
 
 fn entrance(run: &RunRecord, from: Stage) -> Value {

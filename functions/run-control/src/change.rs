@@ -13,6 +13,7 @@ use run_model::scan::{ScanFinding, scan};
 use run_model::verdict::Verdict;
 use run_model::{ErrorName, FunctionError, RepoPath, RunId};
 use serde_json::{Value, json};
+use store::NewEvent;
 
 use crate::{Context, planning};
 
@@ -34,8 +35,7 @@ pub(crate) async fn merge(context: &Context, run_id: RunId) -> Result<Value, Fun
     }
     let overlay = merged_overlay(context, &tasks.iter().collect::<Vec<_>>()).await?;
     if overlay.is_empty() {
-        let next_step = "Say more exactly what should be different, and start again.".to_owned();
-        return end(context, &run_id, failed("The crew changed nothing.".into(), next_step)).await;
+        return end(context, &run_id, nothing_changed()).await;
     }
     let missing = || FunctionError::new(ErrorName::Internal, format!("{run_id} has no snapshot"));
     let base_commit = run.snapshot.as_ref().ok_or_else(missing)?.commit.clone();
@@ -45,9 +45,7 @@ pub(crate) async fn merge(context: &Context, run_id: RunId) -> Result<Value, Fun
         .store
         .update_run(&run_id, |run| {
             if run.change_set.as_ref() != Some(&change_set) {
-                // What was measured and published belonged to another change.
-                run.risk = None;
-                run.commit = None;
+                forget(run);
             }
             run.change_set = Some(change_set.clone());
         })
@@ -84,8 +82,24 @@ fn unfinished(run_id: &RunId, tasks: &[TaskRecord]) -> Option<Ending> {
 }
 
 async fn end(context: &Context, run_id: &RunId, ending: Ending) -> Result<Value, FunctionError> {
-    context.store.update_run(run_id, |run| run.ending = Some(ending.clone())).await?;
+    let end = |run: &mut RunRecord| {
+        forget(run);
+        run.ending = Some(ending.clone());
+    };
+    context.store.update_run(run_id, end).await?;
     Ok(json!({ "next": "finish", "overlay": null }))
+}
+
+/// Takes the whole change out of the record, with what was measured and published of it.
+pub(crate) fn forget(run: &mut RunRecord) {
+    run.change_set = None;
+    run.risk = None;
+    run.commit = None;
+}
+
+fn nothing_changed() -> Ending {
+    let next_step = "Say more exactly what should be different, and start again.".to_owned();
+    failed("The crew changed nothing.".into(), next_step)
 }
 
 fn failed(reason: String, next_step: String) -> Ending {
@@ -103,18 +117,20 @@ pub(crate) async fn merged_overlay(context: &Context, tasks: &[&TaskRecord]) -> 
         let mut edits = Vec::new();
         for task in &tasks {
             if let Some(overlay) = &task.overlay {
-                edits.push(own_edits(context.store.get_json(overlay).await?, &merged));
+                edits.push((*task, own_edits(context.store.get_json(overlay).await?, &merged)));
             }
         }
-        let names: Vec<&str> = tasks.iter().map(|task| task.task_id.as_str()).collect();
-        let wave = Overlay::merge(edits).map_err(|path| {
-            let problem =
-                format!("{path} was changed differently by tasks that ran side by side ({})", names.join(", "));
-            FunctionError::new(ErrorName::MergeConflict, problem)
-        })?;
-        merged.extend(wave);
+        let wave = Overlay::merge(edits.iter().map(|(_, edits)| edits.clone()));
+        merged.extend(wave.map_err(|path| conflict(&path, &edits))?);
     }
     Ok(merged)
+}
+
+fn conflict(path: &RepoPath, edits: &[(&TaskRecord, Overlay)]) -> FunctionError {
+    let touching = edits.iter().filter(|(_, edits)| edits.0.contains_key(path));
+    let names: Vec<&str> = touching.map(|(task, _)| task.task_id.as_str()).collect();
+    let problem = format!("{path} was changed differently by tasks that ran side by side ({})", names.join(", "));
+    FunctionError::new(ErrorName::MergeConflict, problem)
 }
 
 /// What a task changed beyond what its wave was given.
@@ -124,6 +140,7 @@ pub(crate) fn own_edits(overlay: Overlay, given: &Overlay) -> Overlay {
 
 /// Everything that is known of the whole change.
 struct Measured {
+    paths: Vec<PathFacts>,
     judgement: Judgement,
     acceptance: Option<AcceptanceResult>,
     findings: Vec<ScanFinding>,
@@ -136,42 +153,58 @@ pub(crate) async fn assess(
     evidence: ArtefactRef,
     acceptance: Option<ArtefactRef>,
 ) -> Result<Value, FunctionError> {
-    let recorded = (evidence.clone(), acceptance.clone());
-    let run = context
-        .store
-        .update_run(&run_id, |run| {
-            run.evidence.retain(|(purpose, _)| !matches!(purpose, Purpose::Final | Purpose::AcceptanceFinal));
-            run.evidence.push((Purpose::Final, recorded.0.clone()));
-            run.evidence.extend(recorded.1.clone().map(|evidence| (Purpose::AcceptanceFinal, evidence)));
-        })
-        .await?;
-    let overlay = change_set(context, &run).await?.overlay;
-    let base = base_contents(context, &run, &overlay).await?;
-    let content = |path: &RepoPath| base.get(path).cloned();
-    let measured = Measured {
-        judgement: judge::judge(
-            &context.evidence(&run, Purpose::Baseline).await?,
-            &context.store.get_json(&evidence).await?,
-        ),
-        acceptance: accepted(context, &run, &evidence, acceptance.as_ref()).await?,
-        findings: scan(&overlay, &content),
+    let held_out = context.store.run(&run_id).await?.acceptance.is_some();
+    if held_out != acceptance.is_some() {
+        let problem = format!("evidence of held-out tests: {}, held-out tests: {held_out}", acceptance.is_some());
+        return Err(FunctionError::invalid("acceptance", problem));
+    }
+    let record = |run: &mut RunRecord| {
+        run.evidence.retain(|(purpose, _)| !matches!(purpose, Purpose::Final | Purpose::AcceptanceFinal));
+        run.evidence.push((Purpose::Final, evidence.clone()));
+        run.evidence.extend(acceptance.clone().map(|evidence| (Purpose::AcceptanceFinal, evidence)));
     };
-    let rules = PathRules::new(&context.config(&run).await?).map_err(bad_config)?;
-    let facts =
-        facts(context, &run, &measured, PathFacts::of(&overlay, &content, &|path| classify(&rules, path.as_str())))
-            .await?;
-    let risk = assess_change(&facts);
+    let run = context.store.update_run(&run_id, record).await?;
+    let measured = measure(context, &run, acceptance.as_ref()).await?;
     let ending = verdict(&run_id, &measured);
     let next = if ending.is_none() { "publish" } else { "finish" };
-    context
-        .store
-        .update_run(&run_id, |run| {
-            run.risk = Some(risk.clone());
-            run.ending.clone_from(&ending);
-        })
-        .await?;
-    context.tell(&run_id, "change.assessed", told(&measured, risk.level.as_str())).await?;
+    let message = told(&measured);
+    let risk = assess_change(&facts(context, &run, measured).await?);
+    let assess = |run: &mut RunRecord| {
+        run.risk = Some(risk.clone());
+        run.ending.clone_from(&ending);
+        NewEvent::new("change.assessed", format!("{message}; {} risk", risk.level.as_str()))
+    };
+    context.store.update_run_telling(&run_id, assess).await?;
     Ok(json!({ "next": next }))
+}
+
+/// Measures the change by the run's newest evidence.
+async fn measure(
+    context: &Context,
+    run: &RunRecord,
+    acceptance: Option<&ArtefactRef>,
+) -> Result<Measured, FunctionError> {
+    let overlay = change_set(context, run).await?.overlay;
+    let base = base_contents(context, run, &overlay).await?;
+    let content = |path: &RepoPath| base.get(path).cloned();
+    let rules = PathRules::new(&context.config(run).await?).map_err(bad_config)?;
+    let now = context.evidence(run, Purpose::Final).await?;
+    Ok(Measured {
+        paths: PathFacts::of(&overlay, &content, &|path| classify(&rules, path.as_str())),
+        judgement: judge::judge(&context.evidence(run, Purpose::Baseline).await?, &now),
+        acceptance: accepted(context, run, &now, acceptance).await?,
+        findings: scan(&overlay, &content),
+    })
+}
+
+/// What the crew can mend in a change that was assessed: red evidence, or what the scan blocks. The held-out tests are no
+/// part of it, since there is no way from them back to an agent.
+pub(crate) async fn complaint(context: &Context, run: &RunRecord) -> Result<Option<String>, FunctionError> {
+    if run.change_set.is_none() || !run.evidence.iter().any(|(purpose, _)| *purpose == Purpose::Final) {
+        return Ok(None);
+    }
+    let measured = measure(context, run, None).await?;
+    Ok(red(&measured).or_else(|| blocked(&measured)))
 }
 
 async fn change_set(context: &Context, run: &RunRecord) -> Result<ChangeSet, FunctionError> {
@@ -192,23 +225,17 @@ async fn base_contents(
 async fn accepted(
     context: &Context,
     run: &RunRecord,
-    evidence: &ArtefactRef,
+    plain: &Evidence,
     acceptance: Option<&ArtefactRef>,
 ) -> Result<Option<AcceptanceResult>, FunctionError> {
     let Some(acceptance) = acceptance else { return Ok(None) };
     let base = context.evidence(run, Purpose::Baseline).await?;
     let base_with = context.evidence(run, Purpose::AcceptanceBase).await?;
-    let plain: Evidence = context.store.get_json(evidence).await?;
     let with: Evidence = context.store.get_json(acceptance).await?;
-    Ok(Some(judge::acceptance(&base, &base_with, &plain, &with)))
+    Ok(Some(judge::acceptance(&base, &base_with, plain, &with)))
 }
 
-async fn facts(
-    context: &Context,
-    run: &RunRecord,
-    measured: &Measured,
-    paths: Vec<PathFacts>,
-) -> Result<ChangeFacts, FunctionError> {
+async fn facts(context: &Context, run: &RunRecord, measured: Measured) -> Result<ChangeFacts, FunctionError> {
     let tasks = context.store.tasks(&run.run_id).await?;
     let plan: Plan = context.store.get_json(planning::planned(run)?).await?;
     let mut hints: Vec<RiskHint> =
@@ -218,40 +245,52 @@ async fn facts(
         hints.extend(verdict.risk_hint.map(|level| RiskHint { from: "reviewer".into(), level }));
     }
     // Documentation needs no regression proof; code without a proven new test says so.
-    let needs_proof = !paths.is_empty() && tasks.iter().any(|task| task.overlay.is_some());
+    let needs_proof = !measured.paths.iter().all(PathFacts::is_documentation);
     Ok(ChangeFacts {
         red_base: !context.evidence(run, Purpose::Baseline).await?.commands.iter().all(|check| check.exit.is_success()),
         regression_proof: needs_proof.then(|| tasks.iter().all(|task| task.regression_proof == Some(true))),
-        judgement: measured.judgement.clone(),
-        paths,
+        judgement: measured.judgement,
+        paths: measured.paths,
         hints,
     })
 }
 
 /// The end that red evidence, unmet acceptance tests or a blocking finding mean; `None` if the change is good.
 fn verdict(run_id: &RunId, measured: &Measured) -> Option<Ending> {
-    let resume = format!("`gatewright runs resume {run_id} --from build` lets the crew try again.");
-    if !measured.judgement.green {
-        return Some(failed(format!("The whole change is {}", measured.judgement), resume));
+    if measured.paths.is_empty() {
+        return Some(nothing_changed());
+    }
+    let mend = || format!("`gatewright runs resume {run_id} --from build` lets the crew deal with it.");
+    if let Some(red) = red(measured) {
+        return Some(failed(red, mend()));
     }
     if let Some(unmet) = measured.acceptance.as_ref().filter(|acceptance| !acceptance.ok) {
-        return Some(failed(format!("The change was not accepted: {unmet}"), resume));
+        let next_step = "Say more exactly what should be different, and start again.".to_owned();
+        return Some(failed(format!("The change was not accepted: {unmet}"), next_step));
     }
+    blocked(measured).map(|blocked| failed(blocked, mend()))
+}
+
+fn red(measured: &Measured) -> Option<String> {
+    (!measured.judgement.green).then(|| format!("The whole change is {}", measured.judgement))
+}
+
+fn blocked(measured: &Measured) -> Option<String> {
     let blocking: Vec<String> = measured
         .findings
         .iter()
         .filter(|finding| finding.blocking)
         .map(|finding| format!("{}:{} {} ({})", finding.path, finding.line, finding.message, finding.rule))
         .collect();
-    (!blocking.is_empty()).then(|| failed(format!("The scan blocks the change: {}", blocking.join("; ")), resume))
+    (!blocking.is_empty()).then(|| format!("The scan blocks the change: {}", blocking.join("; ")))
 }
 
-fn told(measured: &Measured, level: &str) -> String {
+fn told(measured: &Measured) -> String {
     let colour = if measured.judgement.green { "green" } else { "red" };
     let acceptance = match &measured.acceptance {
         None => "",
         Some(AcceptanceResult { ok: true, .. }) => ", the held-out tests pass",
         Some(_) => ", the held-out tests are not met",
     };
-    format!("the whole change is {colour}{acceptance}; {} findings of the scan; {level} risk", measured.findings.len())
+    format!("the whole change is {colour}{acceptance}; {} findings of the scan", measured.findings.len())
 }

@@ -4,6 +4,7 @@ use run_model::budget::UsageEntry;
 use run_model::run::{Ending, Outcome, RunRecord, RunStatus, Stage};
 use run_model::{ErrorName, FunctionError, RunId};
 use serde_json::{Value, json};
+use store::NewEvent;
 
 use crate::{Context, Failure};
 
@@ -13,9 +14,7 @@ impl Failure {
         let cause = innermost(&self.cause);
         if cause.is_empty() { self.error.clone() } else { cause }
     }
-}
 
-impl Failure {
     /// Whether the failure, or the one inside it, bears this name.
     pub(crate) fn names(&self, name: ErrorName) -> bool {
         let inside = serde_json::from_str::<Value>(&self.cause).ok();
@@ -34,28 +33,28 @@ fn innermost(cause: &str) -> String {
     inner.map_or_else(|| cause.to_owned(), innermost)
 }
 
-/// Makes the ending that was found the run's status, or failure if an error ended it, or success.
+/// Makes the ending that was found the run's status, or failure if an error ended it, or success if the change has landed.
+/// A run that has ended stays as it ended.
 pub(crate) async fn finish(context: &Context, run_id: RunId, error: Option<Failure>) -> Result<Value, FunctionError> {
-    let stuck = error.as_ref().is_some_and(|error| error.names(ErrorName::AgentStuck));
+    // A session that went in circles, or whose plan was refused, says the same again; whoever resumes gets a fresh one.
+    let is_spent = |error: &Failure| error.names(ErrorName::AgentStuck) || error.names(ErrorName::PolicyRefused);
+    let spent = error.as_ref().is_some_and(is_spent);
     let failure = error.map(|error| failed(&run_id, &error));
     context.store.enter_stage(&run_id, Stage::Report).await?;
-    let run = context
-        .store
-        .update_run(&run_id, |run| {
-            let ending = failure.clone().or_else(|| run.ending.clone()).unwrap_or_else(|| landed(run));
-            if stuck && !run.status.is_final() {
-                // A session that went in circles stays so; whoever resumes gets a fresh one.
-                run.attempt += 1;
-            }
+    context.store.void_gates(&run_id).await?;
+    let end = |run: &mut RunRecord| {
+        if !run.status.is_final() {
+            let ending = failure.clone().or_else(|| run.ending.take()).unwrap_or_else(|| reached(run));
+            run.attempt += u32::from(spent);
             run.status = ending.status;
             run.outcome = Some(ending.outcome);
             run.ending = None;
-        })
-        .await?;
-    context.store.void_gates(&run_id).await?;
-    let outcome = run.outcome.clone().unwrap_or(Outcome { reason: String::new(), next_step: String::new() });
-    let message = format!("{}: {}", run.status.as_str(), outcome.reason);
-    context.tell(&run_id, "run.ended", message).await?;
+        }
+        let reason = run.outcome.as_ref().map_or("", |outcome| &outcome.reason);
+        NewEvent::new("run.ended", format!("{}: {reason}", run.status.as_str()))
+    };
+    let run = context.store.update_run_telling(&run_id, end).await?;
+    let outcome = run.outcome.unwrap_or(Outcome { reason: String::new(), next_step: String::new() });
     let cost_microusd: u64 =
         context.store.usage(&run_id).await?.iter().map(|entry: &UsageEntry| entry.cost_microusd).sum();
     Ok(json!({
@@ -69,27 +68,35 @@ pub(crate) async fn finish(context: &Context, run_id: RunId, error: Option<Failu
     }))
 }
 
-fn landed(run: &RunRecord) -> Ending {
-    let branch = run.branch.as_deref().unwrap_or("(no branch)");
-    let outcome = Outcome {
-        reason: format!("The change is on branch {branch}."),
-        next_step: format!("Merge it with `git merge {branch}`."),
+/// The end of a run that nothing spoke against.
+fn reached(run: &RunRecord) -> Ending {
+    let (status, reason, next_step) = match &run.branch {
+        Some(branch) => (
+            RunStatus::Succeeded,
+            format!("The change is on branch {branch}."),
+            format!("Merge it with `git merge {branch}`."),
+        ),
+        None => (
+            RunStatus::Failed,
+            "It stopped before the change landed.".to_owned(),
+            format!("`gatewright runs resume {}` goes on from where it was.", run.run_id),
+        ),
     };
-    Ending { status: RunStatus::Succeeded, outcome }
+    Ending { status, outcome: Outcome { reason, next_step } }
 }
 
 fn failed(run_id: &RunId, error: &Failure) -> Ending {
-    let next_step = match error.error.as_str() {
-        name if name == ErrorName::BudgetExceeded.as_str() => {
-            format!("Raise the budget, or narrow the requirement, and `gatewright runs resume {run_id}`.")
-        }
-        name if name == ErrorName::ModelRefused.as_str() => {
-            format!("Mend the key or the model's settings, then `gatewright runs resume {run_id}`.")
-        }
-        name if name == ErrorName::CassetteMiss.as_str() => "Record again, or use a live provider.".to_owned(),
-        name if name == ErrorName::InvalidInput.as_str() => "Mend the input and start again.".to_owned(),
-        _ => format!("Look at `gatewright runs events {run_id}`, then `gatewright runs resume {run_id}`."),
-    };
+    let resume = format!("`gatewright runs resume {run_id}`");
+    let cures = [
+        (ErrorName::BudgetExceeded, "Start again with a higher budget or a narrower requirement.".to_owned()),
+        (ErrorName::ModelRefused, format!("Mend the key, then {resume}; with another model, start again.")),
+        (ErrorName::CassetteMiss, "Record again, or use a live provider.".to_owned()),
+        (ErrorName::UnknownPrice, "Mend the settings and start again.".to_owned()),
+        (ErrorName::InvalidInput, "Mend the input and start again.".to_owned()),
+        (ErrorName::MergeConflict, "Start again and ask for less at once.".to_owned()),
+    ];
+    let cure = cures.into_iter().find(|(name, _)| error.names(*name)).map(|(_, cure)| cure);
+    let next_step = cure.unwrap_or_else(|| format!("Look at `gatewright runs events {run_id}`, then {resume}."));
     Ending { status: RunStatus::Failed, outcome: Outcome { reason: error.reason(), next_step } }
 }
 

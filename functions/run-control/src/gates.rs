@@ -1,68 +1,104 @@
 //! Whether a person is asked, and what came of it.
 
-use run_model::gate::{GateDecision, GateKind, GateState};
-use run_model::risk::{Risk, RiskLevel};
-use run_model::run::{Ending, Outcome, RunStatus};
-use run_model::{ErrorName, FunctionError, RunId};
+use run_model::gate::{Gate, GateDecision, GateKind, GateState};
+use run_model::risk::RiskLevel;
+use run_model::run::{Ending, Outcome, RunRecord, RunStatus};
+use run_model::{ErrorName, FunctionError, GateId, RunId};
 use serde_json::{Value, json};
+use store::NewEvent;
 
 use crate::Context;
 
-/// A change waits from medium risk on, a plan only from high on.
+/// A change waits from medium risk on, a plan only from high on, and once.
 pub(crate) async fn needed(context: &Context, run_id: RunId, kind: GateKind) -> Result<Value, FunctionError> {
     let run = context.store.run(&run_id).await?;
-    let limits = context.config(&run).await?.limits;
-    let (risk, from) = match kind {
-        GateKind::Plan => (run.plan_risk, RiskLevel::High),
-        GateKind::Change => (run.risk, RiskLevel::Medium),
-    };
-    let unmeasured = || FunctionError::new(ErrorName::Internal, format!("the risk of {run_id} was not measured"));
-    let Risk { level, .. } = risk.ok_or_else(unmeasured)?;
-    let wait = limits.gate_wait_seconds(level);
-    let needed = level >= from && wait.is_some();
+    let (level, wait) = asked_for(context, &run, kind).await?;
+    let needed = wait.is_some() && is_due(context, &run, kind).await?;
     Ok(json!({ "needed": needed, "risk_level": level, "timeout_seconds": wait.unwrap_or(0) }))
+}
+
+/// Whether a person still has to be asked: the rules ask for it and, before a plan, no gate over this plan was approved. A
+/// change is asked about anew by each execution that comes to it.
+pub(crate) async fn is_due(context: &Context, run: &RunRecord, kind: GateKind) -> Result<bool, FunctionError> {
+    if asked_for(context, run, kind).await?.1.is_none() {
+        return Ok(false);
+    }
+    let plan = run.plan.as_ref().map(|plan| &plan.sha256);
+    let opened = |gate: &Gate| {
+        let approved = matches!(gate.state, GateState::Decided { decision: GateDecision::Approved, .. });
+        approved && gate.binding.kind == GateKind::Plan && Some(&gate.binding.content_sha256) == plan
+    };
+    Ok(kind == GateKind::Change || !context.store.run_gates(&run.run_id).await?.iter().any(opened))
+}
+
+/// The risk, and for how many seconds a gate waits because of it; `None` if it asks for no gate.
+async fn asked_for(
+    context: &Context,
+    run: &RunRecord,
+    kind: GateKind,
+) -> Result<(RiskLevel, Option<u32>), FunctionError> {
+    let (risk, from) = match kind {
+        GateKind::Plan => (&run.plan_risk, RiskLevel::High),
+        GateKind::Change => (&run.risk, RiskLevel::Medium),
+    };
+    let unmeasured = || FunctionError::new(ErrorName::Internal, format!("the risk of {} was not measured", run.run_id));
+    let level = risk.as_ref().ok_or_else(unmeasured)?.level;
+    let wait = context.config(run).await?.limits.gate_wait_seconds(level);
+    Ok((level, wait.filter(|_| level >= from)))
 }
 
 /// Reads the gate again: the table, not the callback, says what was decided.
 pub(crate) async fn closed(context: &Context, run_id: RunId, kind: GateKind) -> Result<Value, FunctionError> {
     let run = context.store.run(&run_id).await?;
     let missing = || FunctionError::new(ErrorName::Internal, format!("{run_id} has no gate"));
-    let gate_id = run.gate.ok_or_else(missing)?;
-    let mut gate = context.store.gate(&gate_id).await?;
+    let gate = as_it_ended(context, &run_id, &run.gate.ok_or_else(missing)?).await?;
     if gate.binding.kind != kind {
-        return Err(FunctionError::new(ErrorName::Internal, format!("{gate_id} is not the gate of this stage")));
+        return Err(FunctionError::new(ErrorName::Internal, format!("{} is not the gate of this stage", gate.gate_id)));
     }
-    if gate.state == GateState::Pending {
-        gate = context.store.expire_gate(&gate_id).await?;
+    let (message, ending) = meaning(&run_id, &gate);
+    let next = if ending.is_none() { "go" } else { "finish" };
+    let close = |run: &mut RunRecord| {
+        if run.status == RunStatus::ApprovalPending {
+            run.status = RunStatus::Running;
+            run.ending.clone_from(&ending);
+        }
+        NewEvent::new("gate.closed", message.as_str())
+    };
+    context.store.update_run_telling(&run_id, close).await?;
+    Ok(json!({ "next": next }))
+}
+
+/// The gate once nothing more can happen to it. One that still waits when its state does not is void, however early that is.
+async fn as_it_ended(context: &Context, run_id: &RunId, gate_id: &GateId) -> Result<Gate, FunctionError> {
+    let gate = context.store.expire_gate(gate_id).await?;
+    if gate.state != GateState::Pending {
+        return Ok(gate);
     }
-    let (ending, message) = match &gate.state {
+    context.store.void_gates(run_id).await?;
+    Ok(context.store.gate(gate_id).await?)
+}
+
+/// What is told of a gate, and the end that anything but an approval means.
+fn meaning(run_id: &RunId, gate: &Gate) -> (String, Option<Ending>) {
+    let gate_id = &gate.gate_id;
+    let ended = |status, reason: String, next_step| {
+        (reason.clone(), Some(Ending { status, outcome: Outcome { reason, next_step } }))
+    };
+    match &gate.state {
         GateState::Decided { decision: GateDecision::Approved, approver, .. } => {
-            (None, format!("{} approved ({})", approver.name, approver.seen_as))
+            (format!("{} approved ({})", approver.name, approver.seen_as), None)
         }
         GateState::Decided { decision: GateDecision::Denied, approver, comment, .. } => {
             let said = comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
             let reason = format!("{} denied it at gate {gate_id}{said}.", approver.name);
             let next_step =
                 format!("Start a new run, or take this one up again with `gatewright runs resume {run_id}`.");
-            (Some((RunStatus::Denied, next_step)), reason)
+            ended(RunStatus::Denied, reason, next_step)
         }
         GateState::Pending | GateState::Expired | GateState::Void => {
             let reason = format!("Nobody decided on gate {gate_id} in time; silence means no.");
             let next_step = format!("`gatewright runs resume {run_id}` opens a fresh gate over the same change.");
-            (Some((RunStatus::TimedOut, next_step)), reason)
+            ended(RunStatus::TimedOut, reason, next_step)
         }
-    };
-    let next = if ending.is_none() { "go" } else { "finish" };
-    let reason = message.clone();
-    context
-        .store
-        .update_run(&run_id, |run| {
-            run.status = RunStatus::Running;
-            run.ending = ending
-                .clone()
-                .map(|(status, next_step)| Ending { status, outcome: Outcome { reason: reason.clone(), next_step } });
-        })
-        .await?;
-    context.tell(&run_id, "gate.closed", message).await?;
-    Ok(json!({ "next": next }))
+    }
 }

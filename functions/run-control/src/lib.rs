@@ -17,7 +17,7 @@ use run_model::run::{ArtefactRef, RunRecord};
 use run_model::{Clock, ErrorName, FunctionError, Randomness, RunId, TaskId};
 use serde::Deserialize;
 use serde_json::Value;
-use store::{Names, NewEvent, Store};
+use store::{Names, Store};
 
 /// What the function needs, built once per cold start.
 pub struct Context {
@@ -40,11 +40,6 @@ impl Context {
         let found = run.evidence.iter().rev().find(|(recorded, _)| *recorded == purpose).map(|(_, evidence)| evidence);
         let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no {purpose:?} evidence", run.run_id));
         Ok(self.store.get_json(found.ok_or_else(missing)?).await?)
-    }
-
-    async fn tell(&self, run: &RunId, kind: &str, message: String) -> Result<(), FunctionError> {
-        self.store.append_event(run, NewEvent::new(kind, message)).await?;
-        Ok(())
     }
 }
 

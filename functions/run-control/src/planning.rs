@@ -9,6 +9,7 @@ use run_model::risk::assess_plan;
 use run_model::run::{ArtefactRef, RunRecord, Stage, TaskRecord, TaskStatus};
 use run_model::{ErrorName, FunctionError, RunId};
 use serde_json::{Value, json};
+use store::NewEvent;
 
 use crate::{Context, change};
 
@@ -21,15 +22,13 @@ pub(crate) async fn baseline(
 ) -> Result<Value, FunctionError> {
     let base: Evidence = context.store.get_json(&evidence).await?;
     let notice = judge::describe_red_base(&base);
-    context
-        .store
-        .update_run(&run_id, |run| {
-            run.evidence = vec![(Purpose::Baseline, evidence.clone())];
-            run.evidence.extend(acceptance.clone().map(|evidence| (Purpose::AcceptanceBase, evidence)));
-            run.notices.extend(notice.clone().filter(|notice| !run.notices.contains(notice)));
-        })
-        .await?;
-    context.tell(&run_id, "baseline.recorded", judge::describe_evidence(&base)).await?;
+    let record = |run: &mut RunRecord| {
+        run.evidence = vec![(Purpose::Baseline, evidence.clone())];
+        run.evidence.extend(acceptance.clone().map(|evidence| (Purpose::AcceptanceBase, evidence)));
+        run.notices.extend(notice.clone().filter(|notice| !run.notices.contains(notice)));
+        NewEvent::new("baseline.recorded", judge::describe_evidence(&base))
+    };
+    context.store.update_run_telling(&run_id, record).await?;
     Ok(json!({}))
 }
 
@@ -48,9 +47,16 @@ pub(crate) async fn accept_plan(context: &Context, run_id: RunId, output: Artefa
         .collect();
     if run.plan.as_ref() != Some(&output) {
         context.store.replace_tasks(&run_id, &tasks).await?;
-        context.store.update_run(&run_id, |run| run.plan = Some(output.clone())).await?;
         let titles: Vec<&str> = plan.tasks.iter().map(|task| task.title.as_str()).collect();
-        context.tell(&run_id, "plan.accepted", titles.join("; ")).await?;
+        let adopt = |run: &mut RunRecord| {
+            run.plan = Some(output.clone());
+            // What was made by an earlier plan is no part of this one.
+            run.design = None;
+            run.plan_risk = None;
+            change::forget(run);
+            NewEvent::new("plan.accepted", titles.join("; "))
+        };
+        context.store.update_run_telling(&run_id, adopt).await?;
     }
     Ok(json!({}))
 }
@@ -92,14 +98,12 @@ pub(crate) async fn accept_design(
         .accept(&plan)
         .map_err(|problem| FunctionError::new(ErrorName::PolicyRefused, format!("the design: {problem}")))?;
     let risk = assess_plan(&plan, &|path| change::classify(&rules, path));
-    context
-        .store
-        .update_run(&run_id, |run| {
-            run.design = Some(output.clone());
-            run.plan_risk = Some(risk.clone());
-        })
-        .await?;
-    context.tell(&run_id, "design.accepted", design.summary).await?;
+    let adopt = |run: &mut RunRecord| {
+        run.design = Some(output.clone());
+        run.plan_risk = Some(risk.clone());
+        NewEvent::new("design.accepted", design.summary.as_str())
+    };
+    context.store.update_run_telling(&run_id, adopt).await?;
     Ok(json!({}))
 }
 
@@ -110,7 +114,8 @@ pub(crate) fn planned(run: &RunRecord) -> Result<&ArtefactRef, FunctionError> {
 /// The tasks that may start now: the first unfinished wave, if everything before it is done.
 pub(crate) async fn next_wave(context: &Context, run_id: RunId) -> Result<Value, FunctionError> {
     let run = context.store.enter_stage(&run_id, Stage::Build).await?;
-    let parallel = context.config(&run).await?.limits.parallel_tasks;
+    // At most 40, the platform's bound.
+    let parallel = context.config(&run).await?.limits.parallel_tasks.clamp(1, 40);
     let tasks = context.store.tasks(&run_id).await?;
     let open = |task: &&TaskRecord| matches!(task.status, TaskStatus::Waiting | TaskStatus::Running);
     let Some(wave) = tasks.iter().find(open).map(|task| task.wave) else {
@@ -127,5 +132,5 @@ pub(crate) async fn next_wave(context: &Context, run_id: RunId) -> Result<Value,
         context.store.update_task(&run_id, &task.task_id, |task| task.base_overlay.clone_from(&base)).await?;
     }
     let names: Vec<Value> = starting.iter().map(|task| json!({ "task_id": task.task_id })).collect();
-    Ok(json!({ "tasks": names, "parallel": parallel.clamp(1, 40) }))
+    Ok(json!({ "tasks": names, "parallel": parallel }))
 }

@@ -87,15 +87,21 @@ pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value
     let fingerprint = judge::fingerprint(&now, &judgement);
     let task = context
         .store
-        .update_task(&measured.run_id, &measured.task_id, |task| {
-            record(task, &measured, proof);
-            settle(task, measured.iteration, touches_manifest, &judgement, &fingerprint);
+        .update_task_telling(&measured.run_id, &measured.task_id, |task| {
+            if is_in_round(task, measured.iteration) {
+                record(task, &measured, proof);
+                settle(task, touches_manifest, &judgement, &fingerprint);
+            }
+            let task = Some(measured.task_id.clone());
+            NewEvent { task, ..NewEvent::new("evidence.judged", judgement.to_string()) }
         })
         .await?;
-    let message = judgement.to_string();
-    let event = NewEvent { task: Some(measured.task_id), ..NewEvent::new("evidence.judged", message) };
-    context.store.append_event(&measured.run_id, event).await?;
     Ok(json!({ "next": next(&task, judgement.green, measured.iteration) }))
+}
+
+/// Whether this round is the one at work. A call for a round that is over is a repeated one and changes nothing.
+fn is_in_round(task: &TaskRecord, iteration: u32) -> bool {
+    task.iteration == iteration && task.status == TaskStatus::Running
 }
 
 fn record(task: &mut TaskRecord, measured: &Measured, proof: Option<bool>) {
@@ -105,11 +111,8 @@ fn record(task: &mut TaskRecord, measured: &Measured, proof: Option<bool>) {
     task.regression_proof = proof;
 }
 
-/// Moves the task on by what was measured. A repeated call for a round that is over changes nothing.
-fn settle(task: &mut TaskRecord, iteration: u32, touches_manifest: bool, judgement: &Judgement, fingerprint: &Sha256) {
-    if task.iteration != iteration || task.status != TaskStatus::Running {
-        return;
-    }
+/// Moves the task on by what was measured.
+fn settle(task: &mut TaskRecord, touches_manifest: bool, judgement: &Judgement, fingerprint: &Sha256) {
     if touches_manifest {
         task.status = TaskStatus::NeedsSetup;
     } else if !judgement.green {
@@ -148,28 +151,26 @@ pub(crate) async fn conclude(
 ) -> Result<Value, FunctionError> {
     let verdict: Verdict = context.store.get_json(&output).await?;
     let approved = verdict.decision == VerdictDecision::Approve;
-    let task = context
-        .store
-        .update_task(run_id, task_id, |task| {
-            task.verdict = Some(output.clone());
-            if task.iteration != iteration || task.status != TaskStatus::Running {
-                return;
-            }
-            if approved {
-                task.status = TaskStatus::Done;
-            } else {
-                next_round(task, feedback(&verdict), false);
-            }
-        })
-        .await?;
     let word = if approved { "approved" } else { "asks for changes" };
-    let message = format!("the reviewer {word}: {}", verdict.summary);
-    let event = NewEvent {
+    let told = NewEvent {
         task: Some(task_id.clone()),
         role: Some("reviewer".into()),
-        ..NewEvent::new("review.concluded", message)
+        ..NewEvent::new("review.concluded", format!("the reviewer {word}: {}", verdict.summary))
     };
-    context.store.append_event(run_id, event).await?;
+    let task = context
+        .store
+        .update_task_telling(run_id, task_id, |task| {
+            if is_in_round(task, iteration) {
+                task.verdict = Some(output.clone());
+                if approved {
+                    task.status = TaskStatus::Done;
+                } else {
+                    next_round(task, feedback(&verdict), false);
+                }
+            }
+            told.clone()
+        })
+        .await?;
     Ok(json!({ "next": if task.status == TaskStatus::Running { "develop" } else { "end" } }))
 }
 
@@ -194,17 +195,19 @@ pub(crate) async fn failed(
     let (reason, stuck) = (error.reason(), error.names(ErrorName::AgentStuck));
     context
         .store
-        .update_task(&run_id, &task_id, |task| {
-            if stuck && task.status != TaskStatus::Failed {
-                // A session that went in circles stays so; whoever resumes gets a fresh round.
-                task.iteration += 1;
-                task.iteration_bound = task.iteration_bound.max(task.iteration);
+        .update_task_telling(&run_id, &task_id, |task| {
+            // What the task came to before its execution failed stands.
+            if matches!(task.status, TaskStatus::Waiting | TaskStatus::Running) {
+                if stuck {
+                    // A session that went in circles stays so; whoever resumes gets a fresh round.
+                    task.iteration += 1;
+                    task.iteration_bound = task.iteration_bound.max(task.iteration);
+                }
+                task.status = TaskStatus::Failed;
+                task.feedback = vec![reason.clone()];
             }
-            task.status = TaskStatus::Failed;
-            task.feedback = vec![reason.clone()];
+            NewEvent { task: Some(task_id.clone()), ..NewEvent::new("task.failed", reason.as_str()) }
         })
         .await?;
-    let event = NewEvent { task: Some(task_id), ..NewEvent::new("task.failed", reason) };
-    context.store.append_event(&run_id, event).await?;
     Ok(json!({}))
 }

@@ -97,7 +97,8 @@ impl PathFacts {
         }
     }
 
-    fn is_documentation(&self) -> bool {
+    /// Whether it is documentation and nothing else by the settings.
+    pub fn is_documentation(&self) -> bool {
         is_documentation(self.path.as_str()) && self.class == PathClass::default()
     }
 

@@ -1,0 +1,77 @@
+//! Who asks for what.
+
+use run_model::ErrorName;
+use run_model::run::{RunStatus, Stage};
+use serde_json::{Value, json};
+
+use crate::world::{World, config};
+
+#[tokio::test]
+async fn a_request_from_the_console_gets_its_defaults() {
+    let world = World::new().await;
+    let checks = json!([{ "name": "test", "command": "make test" }]);
+    let input = json!({ "repository": "/r", "requirements": "count to two", "config": { "checks": checks } });
+    let entrance = world.admit(input).await.unwrap();
+    assert_eq!(entrance, json!({ "run_id": "r-1", "from": "snapshot", "held_out": false, "attempt": 1 }));
+    let run = world.run().await;
+    assert_eq!((run.status, run.stage, run.executions), (RunStatus::Running, Stage::Admit, 1));
+    assert_eq!((run.repository.as_str(), run.base_ref.as_str()), ("/r", "HEAD"));
+    assert_eq!((run.requester.name.as_str(), run.requester.seen_as.as_str()), ("console", "console"));
+    assert_eq!(world.store.get_artefact(&run.requirement).await.unwrap(), b"count to two");
+    let pinned: Value = world.store.get_json(&run.config).await.unwrap();
+    assert_eq!((&pinned["limits"]["iterations"], &pinned["checks"][0]["format"]), (&json!(20), &json!("plain")));
+    let budget = world.store.budget(&world.run_id).await.unwrap();
+    assert_eq!((budget.limit_microusd, budget.committed_microusd), (5_000_000, 0));
+    assert_eq!(world.events("run.admitted").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_the_run_that_had_it_first() {
+    let world = World::new().await;
+    let asking = |text| json!({ "repository": "/r", "requirements": text, "config": config() });
+    world.admit(asking("first")).await.unwrap();
+    world.admit(asking("second")).await.unwrap();
+    assert_eq!(world.store.get_artefact(&world.run().await.requirement).await.unwrap(), b"first");
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_met_is_refused_with_its_field() {
+    let world = World::new().await;
+    let elsewhere = |key| json!({ "key": key, "sha256": "0".repeat(64), "bytes": 1 });
+    let with = |field: &str, value: Value| {
+        let mut input = json!({ "repository": "/r", "requirements": "count", "config": config() });
+        input[field] = value;
+        input
+    };
+    for (input, said) in [
+        (with("requirements", json!(" \n")), "requirements: is empty"),
+        (with("requirements", json!(null)), "requirements: is empty"),
+        (with("requirements", json!("x".repeat((1 << 20) + 1))), "requirements: is 1048577 bytes long"),
+        (with("config", json!({})), "config: the project has no checks"),
+        (with("config", json!({ "limit": 1 })), "unknown field `limit`"),
+        (with("repo", json!("/r")), "unknown field `repo`"),
+        (json!({ "requirements": "count" }), "missing field `repository`"),
+        (
+            with("requirement", elsewhere("held-out/r-1/x")),
+            "requirement: \"held-out/r-1/x\" does not lie under runs/r-1/",
+        ),
+        (with("acceptance", elsewhere("runs/r-1/x")), "acceptance: \"runs/r-1/x\" does not lie under held-out/r-1/"),
+    ] {
+        let error = world.admit(input).await.unwrap_err();
+        assert_eq!(error.name, ErrorName::InvalidInput, "{error}");
+        assert!(error.message.contains(said), "{error}");
+    }
+    assert!(world.store.run(&world.run_id).await.is_err());
+}
+
+#[tokio::test]
+async fn an_execution_whose_name_is_no_run_id_is_refused() {
+    let mut world = World::new().await;
+    let input = json!({ "repository": "/r", "requirements": "count", "config": config() });
+    let known = std::mem::replace(&mut world.run_id, run_model::RunId::new("r-2").unwrap());
+    world.admit(input).await.unwrap();
+    assert!(world.store.run(&known).await.is_err(), "the name is the run's id");
+    let error =
+        world.act("admit", json!({ "execution": { "name": "R 1", "arn": "a" }, "input": {} })).await.unwrap_err();
+    assert_eq!(error.name, ErrorName::InvalidInput);
+}
