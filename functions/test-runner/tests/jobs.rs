@@ -1,0 +1,148 @@
+//! Check jobs on a real table.
+
+#![allow(clippy::unwrap_used, reason = "what a test builds on has to work")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use embedded_cloud::{Attachment, Cloud, CloudOptions};
+use run_model::budget::Budget;
+use run_model::evidence::{CheckJob, Purpose};
+use run_model::run::{ArtefactRef, RunRecord, Stage};
+use run_model::time::{SeededRandomness, VirtualClock};
+use run_model::{ErrorName, FunctionError, RunId, Sha256};
+use serde_json::{Value, json};
+use store::{Names, Store};
+
+struct World {
+    store: Store,
+    context: test_runner::Context,
+    run_id: RunId,
+    _attachment: Attachment,
+    _folder: tempfile::TempDir,
+}
+
+fn artefact(key: &str) -> ArtefactRef {
+    ArtefactRef { key: key.into(), sha256: Sha256::of(key.as_bytes()), bytes: 1 }
+}
+
+impl World {
+    /// A run with a snapshot and held-out tests, as far as these are `true`.
+    async fn new(snapshot: bool, held_out: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(VirtualClock::at(1_800_000_000_000));
+        let options = CloudOptions {
+            state_dir: folder.path().join("state"),
+            clock: clock.clone(),
+            randomness: Arc::new(SeededRandomness::new(1)),
+            machines: Vec::new(),
+            stream_rules: Vec::new(),
+            environment_secrets: BTreeMap::new(),
+            commit_hook: None,
+        };
+        let attachment = Cloud::open(options).await.unwrap();
+        let (sdk, names) = (attachment.sdk_config(), Names::for_stage("local"));
+        let store = Store::new(&sdk, names.clone(), clock.clone(), Arc::new(SeededRandomness::new(2)));
+        store.create_table_and_bucket().await.unwrap();
+        store.ensure_signing_secret().await.unwrap();
+        let taken = json!({
+            "commit": "c0", "archive_key": "a", "archive_sha256": Sha256::of(b"a"), "manifest_key": "runs/r-1/manifest.json",
+        });
+        let record: RunRecord = serde_json::from_value(json!({
+            "schema": 1, "version": 0, "run_id": "r-1", "status": "running", "stage": "admit", "repository": "/r",
+            "base_ref": "HEAD", "requirement": artefact("runs/r-1/requirement"), "config": artefact("runs/r-1/config"),
+            "acceptance": held_out.then(|| artefact("held-out/r-1/tests")), "snapshot": snapshot.then_some(taken),
+            "requester": { "name": "ann", "seen_as": "local" }, "executions": 1, "attempt": 1, "execution_arn": "arn:1",
+            "created_ms": 0, "updated_ms": 0, "notices": [], "evidence": [],
+        }))
+        .unwrap();
+        let run_id = record.run_id.clone();
+        let budget = Budget { limit_microusd: 1, limit_tokens: 1, committed_microusd: 0, committed_tokens: 0 };
+        store.admit(record, budget).await.unwrap();
+        let context = test_runner::Context::new(&sdk, names, clock, Arc::new(SeededRandomness::new(3)));
+        Self { store, context, run_id, _attachment: attachment, _folder: folder }
+    }
+
+    async fn ask(&self, token: &str, purpose: &str, held_out: bool) -> Result<Value, FunctionError> {
+        let input = json!({
+            "token": token, "run_id": "r-1", "purpose": purpose, "task_id": "t1", "iteration": 2,
+            "overlay": artefact("runs/r-1/overlay"), "held_out": held_out,
+        });
+        test_runner::handle(&self.context, input).await
+    }
+
+    /// Every job that waits.
+    async fn jobs(&self) -> Vec<CheckJob> {
+        let mut jobs = Vec::new();
+        while let Some(job) = self.store.claim_job("test").await.unwrap() {
+            jobs.push(job);
+        }
+        jobs
+    }
+
+    async fn queued(&self) -> Vec<String> {
+        let events = self.store.events(&self.run_id, 0).await.unwrap();
+        events.into_iter().filter(|event| event.kind == "checks.queued").map(|event| event.message).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_job_says_what_to_run_on_which_tree() {
+    let world = World::new(true, true).await;
+    let queued = world.ask("token-1", "task", false).await.unwrap();
+    let [job] = &world.jobs().await[..] else { panic!("not one job") };
+    assert_eq!(queued, json!({ "job_id": job.job_id }));
+    assert_eq!((job.purpose, job.snapshot.commit.as_str()), (Purpose::Task, "c0"));
+    assert_eq!((job.overlay_key.as_deref(), job.config_key.as_str()), (Some("runs/r-1/overlay"), "runs/r-1/config"));
+    assert_eq!(job.held_out_key, None);
+    assert_eq!(world.queued().await, ["the checks run on the task's change (round 2)"]);
+    assert_eq!(world.store.run(&world.run_id).await.unwrap().stage, Stage::Admit);
+}
+
+#[tokio::test]
+async fn each_token_has_a_job_of_its_own_and_only_one() {
+    let world = World::new(true, false).await;
+    let first = world.ask("token-1", "session", false).await.unwrap();
+    assert_eq!(world.ask("token-1", "session", false).await.unwrap(), first);
+    assert_ne!(world.ask("token-2", "session", false).await.unwrap(), first);
+    assert_eq!(world.queued().await.len(), 2);
+    assert_eq!(world.jobs().await.len(), 2);
+}
+
+#[tokio::test]
+async fn checks_of_base_and_change_enter_their_stage() {
+    for (purpose, held_out, stage) in [
+        ("baseline", false, Stage::Baseline),
+        ("acceptance_base", true, Stage::Baseline),
+        ("final", false, Stage::Verify),
+        ("acceptance_final", true, Stage::Verify),
+    ] {
+        let world = World::new(true, true).await;
+        world.ask("token", purpose, held_out).await.unwrap();
+        assert_eq!(world.store.run(&world.run_id).await.unwrap().stage, stage);
+        let [job] = &world.jobs().await[..] else { panic!("not one job") };
+        assert_eq!(job.held_out_key.as_deref(), held_out.then_some("held-out/r-1/tests"));
+    }
+}
+
+#[tokio::test]
+async fn held_out_tests_never_meet_an_agent_and_are_never_forgotten() {
+    let world = World::new(true, true).await;
+    for purpose in ["session", "task", "regression_proof", "final", "baseline"] {
+        let error = world.ask("token", purpose, true).await.unwrap_err();
+        assert_eq!(error.name, ErrorName::InvalidInput, "{purpose}");
+    }
+    assert_eq!(world.ask("token", "acceptance_final", false).await.unwrap_err().name, ErrorName::InvalidInput);
+    let without = World::new(true, false).await;
+    let error = without.ask("token", "acceptance_final", true).await.unwrap_err();
+    assert_eq!(error.message, "held_out: r-1 was given no held-out tests");
+    assert!(world.jobs().await.is_empty() && without.jobs().await.is_empty());
+    assert_eq!(without.store.run(&without.run_id).await.unwrap().stage, Stage::Admit);
+}
+
+#[tokio::test]
+async fn without_a_snapshot_there_is_nothing_to_check() {
+    let world = World::new(false, false).await;
+    let error = world.ask("token", "task", false).await.unwrap_err();
+    assert_eq!((error.name, error.message.as_str()), (ErrorName::Internal, "r-1 has no snapshot to check"));
+}
