@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_types::SdkConfig;
-use embedded_cloud::{Attachment, Cloud, CloudClient, CloudOptions, StreamRule};
+use embedded_cloud::step_functions::{CommitPoint, CommitSide};
+use embedded_cloud::{Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, StreamRule, abort_at};
 use lambda_host::{OsRandomness, SystemClock};
 use runner::Runner;
 use sandbox::Sandbox;
@@ -139,6 +140,15 @@ fn options(state: &Path, names: &Names) -> CloudOptions {
             key_prefix: "OUTBOX#".into(),
         }],
         environment_secrets,
-        commit_hook: None,
+        commit_hook: commit_hook(),
     }
+}
+
+/// `GATEWRIGHT_ABORT_AT_COMMIT=N:before` or `N:after` ends a debug build at that side of its `N`-th durable commit, as
+/// `kill -9` would: for tests. A release build does not look.
+fn commit_hook() -> Option<CommitObserver> {
+    let wanted = settings::environment("GATEWRIGHT_ABORT_AT_COMMIT").filter(|_| cfg!(debug_assertions))?;
+    let (number, side) = wanted.split_once(':')?;
+    let side = if side == "before" { CommitSide::Before } else { CommitSide::After };
+    Some(abort_at(CommitPoint { number: number.parse().ok()?, side }))
 }

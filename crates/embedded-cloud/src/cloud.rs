@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,10 @@ use aws_types::SdkConfig;
 use run_model::{Clock, Randomness};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
+use crate::commits::{CommitObserver, Commits};
 use crate::connector::{InProcess, OverSocket, sdk_config};
 use crate::durable::{DurableWriter, create_folder};
 use crate::dynamodb::DynamoDb;
@@ -23,7 +25,7 @@ use crate::objects::Objects;
 use crate::registry::FunctionRegistry;
 use crate::secrets::{SecretSources, Secrets};
 use crate::socket;
-use crate::step_functions::{self, CommitHook, EngineError, StepFunctions};
+use crate::step_functions::{self, EngineError, StepFunctions};
 use crate::streams::{Progress, Pump, PumpContext, StreamRule};
 
 /// What an embedded cloud is made of.
@@ -41,8 +43,8 @@ pub struct CloudOptions {
     pub stream_rules: Vec<StreamRule>,
     /// Secrets of the environment by name: laid over stored ones (field by field where both are objects), never stored.
     pub environment_secrets: BTreeMap<String, Value>,
-    /// Looks on at every commit of the engine, so that a test can stop at one as a crash would. Otherwise `None`.
-    pub commit_hook: Option<CommitHook>,
+    /// Looks on at every durable commit, so that a test can end the process at one. Otherwise `None`.
+    pub commit_hook: Option<CommitObserver>,
 }
 
 /// How this process is attached to the state folder.
@@ -85,6 +87,9 @@ pub enum OpenError {
     /// The state machines or their executions cannot be used.
     #[error("could not use the state machines")]
     Machines(#[from] EngineError),
+    /// The loopback cannot be listened on.
+    #[error("could not listen on the loopback")]
+    Loopback(#[source] io::Error),
     /// [`Cloud::start`] was called twice.
     #[error("the embedded cloud was started before")]
     StartedTwice,
@@ -121,8 +126,10 @@ impl Cloud {
             return Ok(Attachment::Client(CloudClient { options }));
         };
         let at = |name: &str| state_dir.join(name);
-        let writer = DurableWriter::open(at("incoming")).map(Arc::new).map_err(unusable(&at("incoming")))?;
-        let services = open_services(&options, &writer).await?;
+        let commits = Commits::observed_by(options.commit_hook.clone());
+        let writer = DurableWriter::open(at("incoming"), commits.clone());
+        let writer = writer.map(Arc::new).map_err(unusable(&at("incoming")))?;
+        let services = open_services(&options, &writer, commits).await?;
         let listener = socket::bind(&state_dir).map_err(unusable(&at(socket::SOCKET)))?;
         Ok(Attachment::Driver(Cloud {
             options,
@@ -165,6 +172,19 @@ impl Cloud {
         let listener = UnixListener::from_std(listener).map_err(unusable(&path))?;
         self.tasks.spawn(socket::serve(listener, Arc::clone(&self.services)));
         Ok(())
+    }
+
+    /// Answers on a free port of the loopback too, for programs that know AWS by an endpoint URL only.
+    ///
+    /// Every user of this machine can reach it, and no signature is checked: for tests, and where one is alone.
+    ///
+    /// # Errors
+    /// [`OpenError::Loopback`] if the loopback cannot be listened on.
+    pub async fn serve_loopback(&mut self) -> Result<SocketAddr, OpenError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(OpenError::Loopback)?;
+        let address = listener.local_addr().map_err(OpenError::Loopback)?;
+        self.tasks.spawn(socket::serve(listener, Arc::clone(&self.services)));
+        Ok(address)
     }
 
     /// Stops driving: what is being written is finished, nothing more is answered, and the folder is free.
@@ -229,11 +249,16 @@ impl Attachment {
     }
 }
 
-async fn open_services(options: &CloudOptions, writer: &Arc<DurableWriter>) -> Result<Services, OpenError> {
+async fn open_services(
+    options: &CloudOptions,
+    writer: &Arc<DurableWriter>,
+    commits: Commits,
+) -> Result<Services, OpenError> {
     let at = |name: &str| options.state_dir.join(name);
     let tables = at("tables.sqlite");
-    let dynamodb =
-        DynamoDb::open(&tables).map_err(|error| OpenError::Tables { path: tables, source: Box::new(error) })?;
+    let commit_hook = commits.hook_of_log();
+    let dynamodb = DynamoDb::open(&tables, commits)
+        .map_err(|error| OpenError::Tables { path: tables, source: Box::new(error) })?;
     let sources = SecretSources {
         environment: options.environment_secrets.clone(),
         clock: Arc::clone(&options.clock),
@@ -245,7 +270,7 @@ async fn open_services(options: &CloudOptions, writer: &Arc<DurableWriter>) -> R
         .map_err(unusable(&at("objects")))?;
     let step_functions = StepFunctions::open(step_functions::Options {
         machines: options.machines.clone(),
-        commit_hook: options.commit_hook.clone(),
+        commit_hook,
         ..step_functions::Options::new(
             at("executions.sqlite"),
             Arc::clone(&options.clock),

@@ -7,26 +7,37 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::commits::Commits;
+
 /// Writes files of mode 0600 by way of a scratch folder on the same file system.
 #[derive(Debug)]
 pub(crate) struct DurableWriter {
     scratch: PathBuf,
+    commits: Commits,
 }
 
 impl DurableWriter {
     /// A writer over an emptied scratch folder: what a killed process left there was never named.
-    pub(crate) fn open(scratch: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(scratch: PathBuf, commits: Commits) -> io::Result<Self> {
         match fs::remove_dir_all(&scratch) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => create_folder(&scratch)?,
         }
-        Ok(DurableWriter { scratch })
+        Ok(DurableWriter { scratch, commits })
     }
 
     /// Puts the parts, one after the other, in the place of `path`.
     pub(crate) fn replace(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-        self.write(parts)?.persist(path)?;
-        sync_parent(path)
+        let file = self.write(parts)?;
+        self.persist(file, path)
+    }
+
+    /// Gives a written file its name, in the place of whatever bears it.
+    pub(crate) fn persist(&self, file: NamedTempFile, path: &Path) -> io::Result<()> {
+        self.commits.around(|| {
+            file.persist(path)?;
+            sync_parent(path)
+        })
     }
 
     /// Writes and syncs the parts to a file that has no name yet; the caller persists it.

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::REGION;
+use crate::commits::Commits;
 use crate::error::AwsError;
 use crate::http::raw_json_response;
 
@@ -31,6 +32,7 @@ pub(crate) struct DynamoDb {
     database: dynoxide::Database,
     /// Counts writes, so that whoever follows a stream wakes up.
     writes: watch::Sender<u64>,
+    commits: Commits,
 }
 
 /// Where a table's stream stands: its name and the number of the last record read.
@@ -42,9 +44,9 @@ pub(crate) struct StreamPosition {
 
 impl DynamoDb {
     /// Opens or creates the file.
-    pub(crate) fn open(path: &Path) -> Result<Self, DynoxideError> {
+    pub(crate) fn open(path: &Path, commits: Commits) -> Result<Self, DynoxideError> {
         let database = dynoxide::Database::new(&path.to_string_lossy())?;
-        Ok(DynamoDb { path: path.to_owned(), database, writes: watch::Sender::new(0) })
+        Ok(DynamoDb { path: path.to_owned(), database, writes: watch::Sender::new(0), commits })
     }
 
     /// Changes whenever something was written.
@@ -54,12 +56,16 @@ impl DynamoDb {
 
     /// Answers one operation of the DynamoDB API; blocks on the disk.
     pub(crate) fn handle(&self, operation: &str, body: &[u8]) -> Result<Response<Bytes>, AwsError> {
-        let answer = self.tables(operation, body).map_err(|error| enveloped(operation, error));
+        let answer = match is_read(operation) {
+            true => self.tables(operation, body),
+            false => self.commits.around(|| self.tables(operation, body)),
+        };
         if let Ok(Some(_)) = &answer
             && !is_read(operation)
         {
             self.writes.send_modify(|count| *count += 1);
         }
+        let answer = answer.map_err(|error| enveloped(operation, error));
         respond("DynamoDB", operation, answer)
     }
 
@@ -153,11 +159,9 @@ impl DynamoDb {
         let stored = i64::try_from(public.saturating_sub(SEQUENCE_NUMBER_OFFSET)).unwrap_or_default();
         let connection = Connection::open(&self.path)?;
         connection.busy_timeout(Duration::from_secs(5))?;
-        connection.execute(
-            "DELETE FROM _stream_records WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) <= ?2
-             AND id < (SELECT MAX(id) FROM _stream_records WHERE table_name = ?1)",
-            params![table, stored],
-        )
+        let delete = "DELETE FROM _stream_records WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) <= ?2
+             AND id < (SELECT MAX(id) FROM _stream_records WHERE table_name = ?1)";
+        self.commits.around(|| connection.execute(delete, params![table, stored]))
     }
 }
 
@@ -245,7 +249,7 @@ mod tests {
     fn sqlite_syncs_every_commit_unless_told_otherwise() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tables.sqlite");
-        let _database = DynamoDb::open(&path).unwrap();
+        let _database = DynamoDb::open(&path, Commits::default()).unwrap();
         // The pragma belongs to a connection and has the build's default: what dynoxide's connection runs with.
         let connection = Connection::open(&path).unwrap();
         let full = 2;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod cloud;
+mod commits;
 mod connector;
 mod durable;
 mod dynamodb;
@@ -15,6 +16,7 @@ pub mod step_functions;
 mod streams;
 
 pub use cloud::{Attachment, Cloud, CloudClient, CloudOptions, OpenError};
+pub use commits::{CommitObserver, abort_at};
 pub use connector::{DriverGone, is_driver_gone};
 pub use error::AwsError;
 pub use registry::{FunctionError, FunctionRegistry, Handler, InvocationContext, InvokeError};

@@ -1,4 +1,4 @@
-//! The driver's door for other processes: HTTP/1.1 over a private Unix socket in the state folder.
+//! The driver's door for other processes: HTTP/1.1 over a private Unix socket in the state folder, or over the loopback.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::http::{Closed, LONGEST_BODY, Services};
@@ -75,13 +76,36 @@ fn short_path(folder: &fs::File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()))
 }
 
-/// Serves the socket until dropped.
-pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
+/// Where other processes come in.
+pub(crate) trait Door: Send + Sync + 'static {
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Door for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Serves the door until dropped.
+pub(crate) async fn serve(door: impl Door, services: Arc<Services>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+            accepted = door.next() => match accepted {
+                Ok(stream) => {
                     connections.spawn(serve_connection(stream, Arc::clone(&services)));
                 }
                 Err(error) => {
@@ -95,7 +119,7 @@ pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
     }
 }
 
-async fn serve_connection(stream: UnixStream, services: Arc<Services>) {
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, services: Arc<Services>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&services)));
     // A client that hangs up in mid-request is its own business; what it wrote is written.
     let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;

@@ -80,8 +80,7 @@ impl ObjectFiles {
         if overwrite == Overwrite::No && path.exists() {
             return Ok(false);
         }
-        file.persist(&path)?;
-        sync_parent(&path)?;
+        self.writer.persist(file, &path)?;
         Ok(true)
     }
 
@@ -206,9 +205,10 @@ fn is_absence(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commits::Commits;
 
     fn files(folder: &Path) -> ObjectFiles {
-        let writer = Arc::new(DurableWriter::open(folder.join("incoming")).unwrap());
+        let writer = Arc::new(DurableWriter::open(folder.join("incoming"), Commits::default()).unwrap());
         ObjectFiles::open(folder.join("objects"), writer).unwrap()
     }
 

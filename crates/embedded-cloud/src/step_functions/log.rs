@@ -39,11 +39,6 @@ pub enum CommitSide {
 /// Looks on at every commit; `Break` stops the log there, as a crash would.
 pub type CommitHook = Arc<dyn Fn(CommitPoint) -> ControlFlow<()> + Send + Sync>;
 
-/// A hook that ends the whole process at one commit, without unwinding and without flushing anything.
-pub fn abort_at(point: CommitPoint) -> CommitHook {
-    Arc::new(move |reached| if reached == point { std::process::abort() } else { ControlFlow::Continue(()) })
-}
-
 /// Why the log does not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {

@@ -32,7 +32,7 @@ use states_language::Problem;
 use tokio::sync::broadcast;
 
 pub use arn::Place;
-pub use log::{CommitHook, CommitPoint, CommitSide, LogError, LogStats, abort_at};
+pub use log::{CommitHook, CommitPoint, CommitSide, LogError, LogStats};
 pub use status::StatusChange;
 
 use crate::{AwsError, FunctionRegistry};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
 mod callbacks;
+mod commits;
 mod dynamodb;
 mod functions;
 mod objects;

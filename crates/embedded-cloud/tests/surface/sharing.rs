@@ -6,6 +6,8 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
 use embedded_cloud::{Attachment, Cloud, FunctionRegistry, OpenError, is_driver_gone};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::world::{TABLE, World, driver, note_of, put, table, text};
 
@@ -140,4 +142,17 @@ async fn a_killed_driver_leaves_all_that_it_answered() {
     assert_eq!(note_of(&tables, "RUN#1").await.as_deref(), Some("decided"));
     let secret = aws_sdk_secretsmanager::Client::new(&cloud.sdk_config()).get_secret_value().secret_id("signing");
     assert_eq!(secret.send().await.unwrap().secret_string(), Some("kept"));
+}
+
+#[tokio::test]
+async fn the_loopback_answers_like_the_socket() {
+    let mut cloud = World::new().opened().await;
+    let address = cloud.serve_loopback().await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2\r\n\
+                   x-amz-target: DynamoDB_20120810.ListTables\r\n\r\n{}";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("{\"TableNames\":[]}"), "{answer}");
 }

@@ -1,0 +1,43 @@
+use std::sync::{Arc, Mutex};
+
+use embedded_cloud::step_functions::{CommitPoint, CommitSide};
+use embedded_cloud::{Cloud, CloudOptions};
+
+use crate::world::{World, driver, put, table};
+
+#[tokio::test]
+async fn every_durable_commit_is_seen_from_both_sides_and_nothing_else_is() {
+    let (mut world, seen) = (World::new(), Arc::new(Mutex::new(Vec::new())));
+    let machine = r#"{"QueryLanguage": "JSONata", "StartAt": "A", "States": {"A": {"Type": "Succeed"}}}"#;
+    world.machines.push(("machine".into(), machine.into()));
+    let sink = seen.clone();
+    let commit_hook = Some(Arc::new(move |point: CommitPoint| sink.lock().unwrap().push(point)) as _);
+    let cloud = driver(Cloud::open(CloudOptions { commit_hook, ..world.options() }).await.unwrap());
+    let commits = || {
+        let points = std::mem::take(&mut *seen.lock().unwrap());
+        let sides = |pair: &[CommitPoint]| {
+            assert_eq!([pair[0].side, pair[1].side], [CommitSide::Before, CommitSide::After]);
+            assert_eq!(pair[0].number, pair[1].number);
+            pair[0].number
+        };
+        points.chunks(2).map(sides).collect::<Vec<_>>()
+    };
+    let opened = commits().len() as u64;
+    assert!(opened > 0, "the machine is written down");
+
+    let config = cloud.sdk_config();
+    let tables = table(&config).await;
+    put(&tables, "RUN#1", "a note").await;
+    assert_eq!(commits(), [opened + 1, opened + 2], "the table and the item");
+    let secrets = aws_sdk_secretsmanager::Client::new(&config);
+    secrets.create_secret().name("s").secret_string("{}").send().await.unwrap();
+    assert_eq!(commits(), [opened + 3], "the secret");
+    let objects = aws_sdk_s3::Client::new(&config);
+    objects.create_bucket().bucket("bucket").send().await.unwrap();
+    let body = aws_sdk_s3::primitives::ByteStream::from_static(b"bytes");
+    objects.put_object().bucket("bucket").key("k").body(body).send().await.unwrap();
+    assert_eq!(commits(), [opened + 4], "the object");
+    objects.get_object().bucket("bucket").key("k").send().await.unwrap();
+    tables.list_tables().send().await.unwrap();
+    assert_eq!(commits(), [0; 0], "who reads commits nothing");
+}
