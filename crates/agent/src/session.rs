@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::ports::{
     CallEstimate, HeldSession, Ledger, Message, Model, ModelError, ModelRequest, ModelResponse, Observer, Part,
-    Sessions, Speaker, StopReason, ToolSpec, Tree,
+    Reservation, Sessions, Speaker, StopReason, ToolSpec, Tree,
 };
 use crate::role::{PathKind, Role};
 use crate::turn::Desk;
@@ -212,12 +212,23 @@ impl Session<'_> {
         self.open();
         self.fit().await?;
         let request = self.model_request();
-        let (response, cost) = self.ask(&request).await?;
+        let (response, reservation) = self.ask(&request).await?;
+        let (usage, estimated) = (response.usage, response.estimated);
+        let cost = self.request.model.price.cost_microusd(&usage);
+        // Kept first: a process that dies in between leaves a call marked unknown, not an answer to be paid again.
+        let kept = self.keep(&request, response).await;
+        self.ports.ledger.settle(&self.request.run, &reservation, usage, cost, estimated).await?;
+        let (said, tokens, dollars) = (kept?, usage.total(), cost as f64 / 1e6);
+        self.note("turn.ended", format!("turn {}: {said}; {tokens} tokens, ${dollars:.4}", request.turn)).await;
+        Ok(())
+    }
+
+    /// Carries the answer's calls out and keeps the turn. Returns what the model did, in words.
+    async fn keep(&mut self, request: &ModelRequest, response: ModelResponse) -> Result<String, FunctionError> {
         if response.stop_reason == StopReason::Refusal {
             let message = format!("the model declined to go on in {}, turn {}", request.session, request.turn);
             return Err(FunctionError::new(ErrorName::ModelRefused, message));
         }
-        let tokens = response.usage.total();
         let desk = Desk {
             role: self.role,
             tree: self.ports.tree,
@@ -226,9 +237,7 @@ impl Session<'_> {
         };
         let said = turn::play(&desk, &mut self.held.checkpoint, response)?;
         self.save().await?;
-        let dollars = cost as f64 / 1e6;
-        self.note("turn.ended", format!("turn {}: {said}; {tokens} tokens, ${dollars:.4}", request.turn)).await;
-        Ok(())
+        Ok(said)
     }
 
     /// Begins the transcript of a new session.
@@ -272,8 +281,8 @@ impl Session<'_> {
         }
     }
 
-    /// Reserves, asks, settles. Returns the answer and what it cost, in micro-dollars.
-    async fn ask(&self, request: &ModelRequest) -> Result<(ModelResponse, u64), FunctionError> {
+    /// Reserves and asks. The answer's reservation is still to be settled; that of a failed call is not.
+    async fn ask(&self, request: &ModelRequest) -> Result<(ModelResponse, Reservation), FunctionError> {
         let (run, ledger, price) = (&self.request.run, self.ports.ledger, &self.request.model.price);
         let input_tokens = context::input_tokens(request);
         let estimate = CallEstimate {
@@ -286,11 +295,7 @@ impl Session<'_> {
         };
         let reservation = ledger.reserve(run, estimate).await?;
         match self.ports.model.complete(request).await {
-            Ok(response) => {
-                let cost = price.cost_microusd(&response.usage);
-                ledger.settle(run, &reservation, response.usage, cost, response.estimated).await?;
-                Ok((response, cost))
-            }
+            Ok(response) => Ok((response, reservation)),
             Err(ModelError::Unavailable { message, may_be_charged: true }) => {
                 ledger.abandon(run, &request.session).await?;
                 Err(ModelError::Unavailable { message, may_be_charged: true }.into())

@@ -2,7 +2,7 @@
 
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agent::ports::{ModelError, Part, StopReason};
 use agent::{Role, SessionEnd, ToolKind, Writes};
@@ -347,6 +347,10 @@ fn dying_at_any_port_call_changes_nothing_about_the_end() {
         assert_eq!(state.ledger.len(), count(UsageState::Settled) + count(UsageState::Unknown));
         assert!(state.requests.len() <= calls_made + 1, "at most the turn that was lost is asked again");
         assert!(count(UsageState::Unknown) <= 1);
+        let settled = state.ledger.iter().filter(|(_, (state, _))| *state == UsageState::Settled);
+        let turns: BTreeSet<&str> =
+            settled.clone().filter_map(|(call, _)| call.rsplit_once('#')).map(|(turn, _)| turn).collect();
+        assert_eq!(turns.len(), settled.count(), "no turn is settled twice, after dying at port call {port_call}");
         unknown += count(UsageState::Unknown);
         if port_call > 100 {
             break;
