@@ -61,8 +61,9 @@ pub(crate) async fn start(state: &Path, request: Request, waiting: &Waiting) -> 
         "acceptance": acceptance,
         "requester": { "name": settings::person(), "seen_as": "local" },
     });
-    start_execution(&local, run_id.as_str(), input).await?;
+    // Said before it is started, so that whoever is interrupted knows what to ask for.
     eprintln!("run {run_id}");
+    start_execution(&local, run_id.as_str(), input).await?;
     follow::follow(local, &run_id, run_id.to_string(), waiting).await
 }
 

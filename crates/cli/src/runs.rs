@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use aws_sdk_sfn::types::ExecutionStatus;
 use run_model::RunId;
 use run_model::run::{Outcome, RunRecord, RunStatus, Stage};
 use serde_json::{Value, json};
-use store::{NewEvent, Store};
+use store::{NewEvent, Store, StoreError};
 
 use crate::arguments::{RunsCommand, Waiting};
 use crate::follow;
@@ -105,12 +106,17 @@ pub(crate) async fn as_json(store: &Store, run: &RunRecord) -> Result<Value, Pro
 /// Goes on with a run: with its execution if that is still alive, with a new one otherwise.
 async fn resume(state: &Path, run_id: &RunId, from: Option<&str>, waiting: &Waiting) -> Result<u8, Problem> {
     let local = Local::drive(state).await?;
-    let run = local.store.run(run_id).await?;
-    if run.status == RunStatus::Succeeded {
+    let run = match local.store.run(run_id).await {
+        // Interrupted before it was admitted: now that somebody drives, it is.
+        Err(StoreError::NotFound(_)) if is_alive(&local, &execution_arn(run_id.as_str())).await => {
+            return follow::follow(local, run_id, run_id.to_string(), waiting).await;
+        }
+        found => found?,
+    };
+    let alive = is_alive(&local, &run.execution_arn).await;
+    if run.status == RunStatus::Succeeded && !alive {
         return Err(Problem::input(format!("{run_id} has landed already: there is nothing to resume")));
     }
-    let alive = local.step_functions().describe_execution().execution_arn(&run.execution_arn).send().await;
-    let alive = alive.is_ok_and(|execution| execution.status() == &aws_sdk_sfn::types::ExecutionStatus::Running);
     if alive && from.is_some() {
         return Err(Problem::input(format!("{run_id} is still at work: stop it first, or resume without --from")));
     }
@@ -123,6 +129,11 @@ async fn resume(state: &Path, run_id: &RunId, from: Option<&str>, waiting: &Wait
     start_execution(&local, &name, json!({ "run_id": run_id, "from": from })).await?;
     wait_until_taken_up(&local, run_id, &name).await?;
     follow::follow(local, run_id, name, waiting).await
+}
+
+async fn is_alive(local: &Local, execution_arn: &str) -> bool {
+    let found = local.step_functions().describe_execution().execution_arn(execution_arn).send().await;
+    found.is_ok_and(|execution| execution.status() == &ExecutionStatus::Running)
 }
 
 /// Until the new execution carries the run: before that the record still tells the old end.
