@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a harness fails loudly, and its names say what they do")]
 
 pub mod demo;
+pub mod machines;
+pub mod programs;
 pub mod script;
+pub mod state;
 pub mod world;
 
 pub use script::Script;

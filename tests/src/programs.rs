@@ -1,0 +1,57 @@
+//! The functions as they are deployed: each its own program, driven over the Lambda Runtime API.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use embedded_cloud::{FunctionError, FunctionRegistry};
+use lambda_host::testing::{Answer, FunctionProcess};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::machines::functions;
+use crate::world::program;
+
+/// Starts a function's program with AWS at this URL.
+pub async fn start(function: &str, aws: &str) -> FunctionProcess {
+    let mut command = Command::new(program(function));
+    command.env("AWS_ENDPOINT_URL", aws).env("GATEWRIGHT_STAGE", "local");
+    FunctionProcess::start(command, function).await.unwrap()
+}
+
+/// Every function as a running program.
+pub struct Programs(BTreeMap<String, Mutex<FunctionProcess>>);
+
+impl Programs {
+    pub async fn start(aws: &str) -> Self {
+        let mut programs = BTreeMap::new();
+        for function in functions() {
+            let started = start(&function, aws).await;
+            programs.insert(function, Mutex::new(started));
+        }
+        Self(programs)
+    }
+
+    pub async fn invoke(&self, function: &str, event: &Value, deadline_ms: i64) -> Answer {
+        let mut program = self.0[function].lock().await;
+        program.invoke(event, deadline_ms).await.unwrap_or_else(|ended| panic!("{function}: {ended}"))
+    }
+
+    /// A registry that hands every invocation to a program, and tells of each that was answered.
+    pub fn registry(self, answered: &mpsc::UnboundedSender<String>) -> FunctionRegistry {
+        let names: Vec<String> = self.0.keys().cloned().collect();
+        let programs = Arc::new(self);
+        names.into_iter().fold(FunctionRegistry::new(), |registry, name| {
+            let (programs, answered, function) = (programs.clone(), answered.clone(), name.clone());
+            registry.with(&name, move |event, context| {
+                let (programs, answered, function) = (programs.clone(), answered.clone(), function.clone());
+                async move {
+                    let answer = programs.invoke(&function, &event, context.deadline_ms).await;
+                    // The test may have ended and listen no more.
+                    answered.send(function).ok();
+                    answer.map_err(|error| FunctionError::new(error.error_type, error.error_message))
+                }
+            })
+        })
+    }
+}

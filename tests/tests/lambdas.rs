@@ -1,0 +1,130 @@
+//! The programs that are deployed as Lambdas truly serve the Lambda Runtime API: a whole run goes through them, each asking
+//! AWS (an embedded cloud) over HTTP as it would in a Lambda.
+#![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{Overrides, ProjectFile, RunConfig};
+use embedded_cloud::{Attachment, Cloud, CloudOptions, StreamRule};
+use lambda_host::{OsRandomness, SystemClock};
+use run_model::gate::{Approver, GateDecision};
+use run_model::run::{RunRecord, RunStatus};
+use run_model::{Clock, RunId};
+use runner::Runner;
+use sandbox::Sandbox;
+use serde_json::{Value, json};
+use store::{Names, Store};
+use tests::machines::{definitions, functions, machine_arn};
+use tests::programs::{self, Programs};
+use tests::state::options;
+use tests::world::program;
+use tests::{Script, World};
+use tokio::sync::{Notify, mpsc};
+
+const RIGHT: &str = "echo $(($1 + $2))\n";
+const NEW_TEST: (&str, &str) = ("tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n");
+/// Longer than any run of a quick world takes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A cloud with our machines, whose functions are the programs.
+struct Deployed {
+    cloud: Cloud,
+    store: Store,
+    answered: mpsc::UnboundedReceiver<String>,
+    seen: BTreeSet<String>,
+    jobs: Arc<Notify>,
+}
+
+impl Deployed {
+    async fn over(world: &World) -> Self {
+        let names = Names::for_stage("local");
+        let rule = StreamRule {
+            table: names.table.clone(),
+            function: "task-callback".into(),
+            event_names: vec!["INSERT".into()],
+            key_attribute: "pk".into(),
+            key_prefix: "OUTBOX#".into(),
+        };
+        let options = CloudOptions { machines: definitions(), stream_rules: vec![rule], ..options(&world.state()) };
+        let Attachment::Driver(mut cloud) = Cloud::open(options).await.unwrap() else { panic!("somebody drives") };
+        let store = Store::new(&cloud.sdk_config(), names, Arc::new(SystemClock), Arc::new(OsRandomness));
+        store.create_table_and_bucket().await.unwrap();
+        store.ensure_signing_secret().await.unwrap();
+        let address = cloud.serve_loopback().await.unwrap();
+        let (sender, answered) = mpsc::unbounded_channel();
+        let programs = Programs::start(&format!("http://{address}")).await;
+        cloud.start(programs.registry(&sender)).await.unwrap();
+        let sandbox = Sandbox::with_child(&program("gatewright"));
+        let runner = Runner::new(store.clone(), sandbox, world.state(), Arc::new(SystemClock), "the-runner");
+        let jobs = Arc::new(Notify::new());
+        tokio::spawn(runner.run(jobs.clone()));
+        Self { cloud, store, answered, seen: BTreeSet::new(), jobs }
+    }
+
+    /// Starts a run, approves at its gate, and returns its record at the end.
+    async fn run(&mut self, run_id: &RunId, input: &Value) -> RunRecord {
+        let client = aws_sdk_sfn::Client::new(&self.cloud.sdk_config());
+        let start = client.start_execution().state_machine_arn(machine_arn("pipeline")).name(run_id.as_str());
+        start.input(input.to_string()).send().await.unwrap();
+        while let Some(function) = self.answered.recv().await {
+            match function.as_str() {
+                "test-runner" => self.jobs.notify_one(),
+                "gate-open" => self.approve(run_id).await,
+                _ => {}
+            }
+            self.seen.insert(function);
+            // Nothing but the functions writes the record, so that a look after each answer sees its end.
+            if let Ok(run) = self.store.run(run_id).await
+                && run.status.is_final()
+            {
+                return run;
+            }
+        }
+        panic!("the programs are gone")
+    }
+
+    async fn approve(&self, run_id: &RunId) {
+        let gate = self.store.run_gates(run_id).await.unwrap().pop().unwrap();
+        let approver = Approver { name: "test".into(), seen_as: "self, local".into() };
+        self.store.decide(&gate.gate_id, &gate.binding.hash(), GateDecision::Approved, approver, None).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_run_goes_through_the_deployed_programs() {
+    let world = World::quick();
+    let script = world.path("script.jsonl");
+    Script::default()
+        .planned()
+        .develops(1, "sum.sh", RIGHT)
+        .tests(1, NEW_TEST.0, NEW_TEST.1)
+        .approves(1)
+        .write(&script);
+    let project = std::fs::read_to_string(world.repository().join("gatewright.toml")).unwrap();
+    let provider = Some(format!("scripted:{}", script.display()));
+    let overrides = Overrides { provider, ..Overrides::default() };
+    let config = RunConfig::assemble(ProjectFile::parse(&project).unwrap(), overrides).unwrap();
+    let input = json!({ "repository": world.repository(), "requirements": "make it right", "config": config });
+    let run_id = RunId::new("r-1").unwrap();
+    let mut deployed = Deployed::over(&world).await;
+    let run = tokio::time::timeout(PATIENCE, deployed.run(&run_id, &input)).await.expect("the run comes to its end");
+    assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.outcome);
+    assert_eq!(world.on_branch("gatewright/r-1", "sum.sh").as_deref(), Some(RIGHT));
+    assert_eq!(world.on_branch("gatewright/r-1", NEW_TEST.0).as_deref(), Some(NEW_TEST.1));
+    assert_eq!(deployed.seen.into_iter().collect::<Vec<_>>(), functions(), "every program had its part");
+}
+
+#[tokio::test]
+async fn every_program_refuses_bad_input_by_the_name_that_machines_know() {
+    for function in functions() {
+        // Nobody listens there, and nobody has to: what is wrong with the input is seen before anything is asked.
+        let mut program = programs::start(&function, "http://127.0.0.1:9").await;
+        let deadline_ms = SystemClock.now_ms() + 60_000;
+        for bad in [json!({ "no": "such field" }), json!("text"), Value::Null] {
+            let error = program.invoke(&bad, deadline_ms).await.unwrap().expect_err(&function);
+            assert_eq!(error.error_type, "InvalidInput", "{function}: {}", error.error_message);
+        }
+    }
+}

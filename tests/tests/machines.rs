@@ -1,0 +1,153 @@
+//! What the state machines promise in their text, whoever runs them.
+#![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
+
+use std::collections::BTreeSet;
+
+use run_model::{ErrorName, RunId, TaskId};
+use serde_json::Value;
+use states_language::Machine;
+use tests::machines::{MACHINES, definitions, functions, machine_arn, roles, text};
+
+/// Lambda's own failures, which are worth another try.
+const OF_LAMBDA: [&str; 4] = [
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+];
+/// The names of the language that our machines look for.
+const OF_LANGUAGE: [&str; 2] = ["States.ALL", "States.Timeout"];
+/// The longest name of an execution that Step Functions takes, in characters.
+const LONGEST_NAME: usize = 80;
+
+/// Every state of every machine, those inside a Map included, with a title for messages.
+fn states() -> Vec<(String, Value)> {
+    fn walk(place: &str, scope: &Value, found: &mut Vec<(String, Value)>) {
+        for (name, state) in scope["States"].as_object().unwrap() {
+            let title = format!("{place}: {name}");
+            walk_inner(&title, state, found);
+            found.push((title, state.clone()));
+        }
+    }
+    fn walk_inner(title: &str, state: &Value, found: &mut Vec<(String, Value)>) {
+        if state["ItemProcessor"].is_object() {
+            walk(title, &state["ItemProcessor"], found);
+        }
+        for branch in state["Branches"].as_array().into_iter().flatten() {
+            walk(title, branch, found);
+        }
+    }
+    let mut found = Vec::new();
+    for name in MACHINES {
+        walk(name, &serde_json::from_str(&text(name)).unwrap(), &mut found);
+    }
+    found
+}
+
+fn tasks() -> Vec<(String, Value)> {
+    let tasks: Vec<_> = states().into_iter().filter(|(_, state)| state["Type"] == "Task").collect();
+    assert!(tasks.len() > 20, "{} tasks were found", tasks.len());
+    tasks
+}
+
+/// The names that a state's `Retry` or `Catch` looks for.
+fn errors<'a>(state: &'a Value, field: &str) -> Vec<&'a str> {
+    let rules = state[field].as_array().into_iter().flatten();
+    rules.flat_map(|rule| rule["ErrorEquals"].as_array().unwrap()).map(|name| name.as_str().unwrap()).collect()
+}
+
+/// The function that a task calls, by its one name.
+fn function(state: &Value) -> Option<String> {
+    let name = state["Arguments"]["FunctionName"].as_str()?;
+    Some(name.trim_start_matches("${").trim_end_matches('}').replace('_', "-"))
+}
+
+#[test]
+fn every_machine_runs_on_this_engine_and_names_only_what_exists() {
+    let arns = functions().into_iter().map(|name| format!("arn:aws:lambda:us-east-1:000000000000:function:{name}"));
+    let known: BTreeSet<String> = arns.chain(MACHINES.map(machine_arn)).collect();
+    for (name, definition) in definitions() {
+        let machine = Machine::parse(&definition).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+        assert!(!machine.callees().is_empty());
+        for callee in machine.callees() {
+            assert!(known.contains(callee), "{name} calls {callee}, which is not there");
+        }
+    }
+}
+
+#[test]
+fn every_error_that_is_looked_for_is_one_that_somebody_gives() {
+    let ours = ErrorName::ALL.map(ErrorName::as_str);
+    for (title, state) in states() {
+        for name in errors(&state, "Retry").into_iter().chain(errors(&state, "Catch")) {
+            let known = [&ours[..], &OF_LAMBDA, &OF_LANGUAGE].iter().any(|names| names.contains(&name));
+            assert!(known, "{title} looks for {name}, which nobody gives");
+        }
+    }
+}
+
+#[test]
+fn nothing_waits_without_a_bound() {
+    for (title, state) in tasks() {
+        assert!(!state["TimeoutSeconds"].is_null(), "{title} may wait for ever");
+        let waits = state["Resource"].as_str().unwrap().ends_with(".waitForTaskToken");
+        let hands_over = state["Arguments"]["Payload"]["token"] == "{% $states.context.Task.Token %}";
+        assert_eq!(waits, hands_over, "{title}: who waits for a token hands it over");
+    }
+}
+
+#[test]
+fn a_provider_that_asks_for_patience_gets_it_from_every_role() {
+    let (roles, mut asked) = (roles(), BTreeSet::new());
+    for (title, state) in tasks() {
+        let Some(function) = function(&state) else { continue };
+        let retried = errors(&state, "Retry");
+        for name in OF_LAMBDA.into_iter().chain(["StoreUnavailable", "Conflict"]) {
+            assert!(retried.contains(&name), "{title} gives up at {name}");
+        }
+        if roles.contains(&function) {
+            assert!(retried.contains(&"ModelThrottled"), "{title} gives up when {function} is throttled");
+            asked.insert(function);
+        }
+    }
+    assert_eq!(asked.into_iter().collect::<Vec<_>>(), roles, "every role has its place in a machine");
+}
+
+#[test]
+fn a_failure_after_admission_reaches_the_end_that_is_told() {
+    for (title, state) in tasks().into_iter().filter(|(title, _)| title.starts_with("pipeline")) {
+        let exempt =
+            ["Admit the request", "Resume the run", "Tell how it ended"].iter().any(|name| title.ends_with(name));
+        assert_eq!(errors(&state, "Catch").contains(&"States.ALL"), !exempt, "{title}");
+    }
+}
+
+/// The longest text that an expression which joins texts can become, the context being as given.
+fn longest(expression: &str, execution: &str, task: &str) -> String {
+    let inner = expression.trim_start_matches("{%").trim_end_matches("%}").trim();
+    let part = |part: &str| match part {
+        "$states.context.Execution.Name" => execution.to_owned(),
+        "$states.input.task_id" => task.to_owned(),
+        // Nobody redrives a run, and nothing retries these states; a digit is kept for the day when somebody does.
+        "$string($states.context.Execution.RedriveCount)" | "$string($states.context.State.RetryCount)" => "9".into(),
+        literal => literal.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).expect(literal).to_owned(),
+    };
+    inner.split(" & ").map(part).collect()
+}
+
+#[test]
+fn the_longest_name_of_an_execution_is_short_enough() {
+    let most = |fits: &dyn Fn(String) -> bool| "a".repeat((1..100).take_while(|n| fits("a".repeat(*n))).count());
+    let (run, task) = (most(&|id| RunId::new(id).is_ok()), most(&|id| TaskId::new(id).is_ok()));
+    // `pipeline` bears the run's name, and a number when it was resumed.
+    let mut execution = format!("{run}-999");
+    let mut starts = 0;
+    for (title, state) in tasks() {
+        if let Some(name) = state["Arguments"]["Name"].as_str() {
+            execution = longest(name, &execution, &task);
+            assert!(execution.len() <= LONGEST_NAME, "{title}: {execution} has {} characters", execution.len());
+            starts += 1;
+        }
+    }
+    assert_eq!(starts, 2, "pipeline starts task-graph, which starts task");
+}
