@@ -167,6 +167,8 @@ fn resume_stage(run: &RunRecord) -> Stage {
 fn last_stage_with_inputs(run: &RunRecord) -> Stage {
     let reached = [
         (run.commit.is_some(), Stage::Gate),
+        // It was assessed and not published: measured again, it would be no better.
+        (run.risk.is_some(), Stage::Build),
         (run.change_set.is_some(), Stage::Verify),
         (run.design.is_some(), Stage::PlanGate),
         (run.plan.is_some(), Stage::Design),
@@ -203,4 +205,48 @@ async fn stop(state: &Path, run_id: &RunId) -> Result<u8, Problem> {
     local.close().await;
     println!("{run_id} is stopped; `gatewright runs resume {run_id}` goes on");
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run that ended like this with what these fields say.
+    fn ended(status: &str, got: &[&str]) -> RunRecord {
+        let artefact = json!({ "key": "k", "sha256": "0".repeat(64), "bytes": 1 });
+        let mut run = json!({
+            "schema": 1, "version": 0, "run_id": "r-1", "status": status, "stage": "report", "repository": "/r",
+            "base_ref": "HEAD", "requirement": artefact, "config": artefact,
+            "requester": { "name": "ann", "seen_as": "local" }, "executions": 1, "attempt": 1, "execution_arn": "arn:1",
+            "created_ms": 0, "updated_ms": 0, "notices": [], "evidence": [],
+        });
+        for field in got {
+            run[*field] = match *field {
+                "commit" => json!("c1"),
+                "risk" => json!({ "level": "medium", "reasons": [] }),
+                "evidence" => json!([["baseline", artefact]]),
+                _ => artefact.clone(),
+            };
+        }
+        serde_json::from_value(run).unwrap()
+    }
+
+    #[test]
+    fn a_run_goes_on_where_something_is_left_to_do() {
+        for (status, got, stage) in [
+            ("failed", &[][..], Stage::Snapshot),
+            ("failed", &["evidence"], Stage::Plan),
+            ("failed", &["evidence", "plan"], Stage::Design),
+            ("failed", &["evidence", "plan", "design"], Stage::PlanGate),
+            ("failed", &["evidence", "plan", "design", "change_set"], Stage::Verify),
+            ("failed", &["evidence", "plan", "design", "change_set", "risk"], Stage::Build),
+            ("failed", &["evidence", "plan", "design", "change_set", "risk", "commit"], Stage::Gate),
+            ("limit_reached", &["evidence", "plan", "design"], Stage::Build),
+            ("denied", &["evidence", "plan", "design"], Stage::PlanGate),
+            ("timed_out", &["evidence", "plan", "design", "change_set", "risk", "commit"], Stage::Gate),
+            ("denied", &["evidence", "plan", "design", "change_set", "risk", "commit"], Stage::Gate),
+        ] {
+            assert_eq!(resume_stage(&ended(status, got)), stage, "{status} with {got:?}");
+        }
+    }
 }
