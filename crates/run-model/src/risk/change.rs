@@ -135,11 +135,15 @@ pub fn assess_change(facts: &ChangeFacts) -> Risk {
 fn kind(facts: &ChangeFacts) -> RiskReason {
     let (files, lines) = size(facts);
     let detail = format!("{files} files, {lines} lines");
-    if facts.paths.iter().all(PathFacts::is_documentation) {
+    if is_documentation_alone(facts) {
         RiskReason::new(RiskLevel::Low, "documentation", format!("documentation alone: {detail}"))
     } else {
         RiskReason::new(RiskLevel::Medium, "code", detail)
     }
+}
+
+fn is_documentation_alone(facts: &ChangeFacts) -> bool {
+    facts.paths.iter().all(PathFacts::is_documentation)
 }
 
 fn size(facts: &ChangeFacts) -> (usize, usize) {
@@ -185,7 +189,8 @@ fn circumstances(facts: &ChangeFacts) -> Vec<RiskReason> {
     if facts.red_base {
         reasons.push(RiskReason::new(RiskLevel::Medium, "red base", "checks fail on the base already"));
     }
-    if facts.regression_proof == Some(false) {
+    // No test can prove prose.
+    if facts.regression_proof == Some(false) && !is_documentation_alone(facts) {
         let detail = "no test fails on the base and passes on the change";
         reasons.push(RiskReason::new(RiskLevel::Medium, "no regression proof", detail));
     }
@@ -308,6 +313,12 @@ mod tests {
         assert_eq!(rules(&ChangeFacts { hints: hint(RiskLevel::Low), ..code.clone() }).0, RiskLevel::Medium);
         let raised = rules(&ChangeFacts { hints: hint(RiskLevel::Critical), ..code });
         assert_eq!(raised, (RiskLevel::Critical, vec!["hint".into(), "code".into()]));
+    }
+
+    #[test]
+    fn prose_needs_no_proof() {
+        let prose = ChangeFacts { regression_proof: Some(false), ..facts(&[("README.md", Some("# New\n"))]) };
+        assert_eq!(rules(&prose), (RiskLevel::Low, vec!["documentation".into()]));
     }
 
     #[test]
