@@ -32,12 +32,14 @@ pub(crate) async fn run(state: &Path, options: RunOptions) -> Result<u8, Problem
     let repository =
         repository.map_err(|error| Problem::input(format!("--repo {}: {error}", options.repo.display())))?;
     let requirement = requirement(&options.requirements)?;
+    let unusable = |error: &dyn std::error::Error| Problem::input(causes(error));
+    let git = forge::LocalGit::open(&repository).await.map_err(|error| unusable(&error))?;
+    git.resolve(&options.base).await.map_err(|error| unusable(&error))?;
     let sandbox = options.sandbox.as_deref().map(str::parse::<SandboxMode>).transpose().map_err(Problem::input)?;
     let provider = options.provider.clone();
     let overrides = Overrides { provider, budget_usd: options.budget, sandbox, auto_approve: options.waiting.yes };
     let config = settings::run_config(&repository, overrides)?;
     let acceptance = options.acceptance.as_deref().map(archive::pack).transpose()?;
-    forge::LocalGit::open(&repository).await.map_err(|error| Problem::input(causes(&error)))?;
     start(state, Request { repository, requirement, base: options.base, acceptance, config }, &options.waiting).await
 }
 
