@@ -53,21 +53,18 @@ pub(crate) async fn follow(
     let mut following =
         Following { run_id, execution, waiting, progress, seen_events: 0, ticks: 0, told_gate: None, asked: None };
     loop {
-        let again = tokio::select! {
-            ended = following.watch(&local) => {
-                following.progress.done();
-                let code = following.end(&local, ended?).await?;
-                local.close().await;
-                return Ok(code);
+        let seen = tokio::select! {
+            code = following.to_the_end(&local) => code,
+            () = local.driver_gone() => Err(Problem { message: String::new(), exit: problem::DRIVER_GONE }),
+            _ = tokio::signal::ctrl_c() => {
+                let message = format!("interrupted; the run is kept: go on with `gatewright runs resume {run_id}`");
+                Err(Problem { message, exit: problem::INTERRUPTED })
             }
-            () = local.driver_gone() => true,
-            _ = tokio::signal::ctrl_c() => false,
         };
-        if !again {
+        if !seen.as_ref().is_err_and(|problem| problem.exit == problem::DRIVER_GONE) {
             following.progress.done();
             local.close().await;
-            let message = format!("interrupted; the run is kept: go on with `gatewright runs resume {run_id}`");
-            return Err(Problem { message, exit: problem::INTERRUPTED });
+            return seen;
         }
         following.progress.say("the process that drove this run is gone: going on with it here");
         local = local.reopen().await?;
@@ -75,6 +72,13 @@ pub(crate) async fn follow(
 }
 
 impl Following<'_> {
+    /// Watches until there is nothing more to wait for, and tells the end.
+    async fn to_the_end(&mut self, local: &Local) -> Result<u8, Problem> {
+        let ended = self.watch(local).await?;
+        self.progress.done();
+        self.end(local, ended).await
+    }
+
     /// Until the run has ended, or waits at a gate where nobody is to wait.
     async fn watch(&mut self, local: &Local) -> Result<RunRecord, Problem> {
         loop {
@@ -94,7 +98,6 @@ impl Following<'_> {
                 self.look_at_execution(local).await?;
                 return Ok(None);
             }
-            Err(error) if embedded_cloud::is_driver_gone(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         for event in local.store.events(self.run_id, self.seen_events).await? {
@@ -152,12 +155,14 @@ impl Following<'_> {
             self.asked = None;
             return Ok(false);
         }
+        let is_new = self.told_gate.replace(gate_id.clone()).as_ref() != Some(gate_id);
         if self.waiting.yes {
-            decide(local, &gate, GateDecision::Approved, "flag, nobody looked").await?;
+            if is_new {
+                self.answer(local, &gate, GateDecision::Approved, "flag, nobody looked").await?;
+            }
             return Ok(false);
         }
-        if self.told_gate.as_ref() != Some(gate_id) {
-            self.told_gate = Some(gate_id.clone());
+        if is_new {
             self.show(local, run, &gate).await?;
         }
         if self.waiting.no_wait {
@@ -170,8 +175,7 @@ impl Following<'_> {
     async fn show(&mut self, local: &Local, run: &RunRecord, gate: &Gate) -> Result<(), Problem> {
         let facts = Facts::of(&local.store, run.clone()).await?;
         self.progress.say(&format!("\n{}", render::gate(gate, &facts)));
-        let until = render::moment(gate.deadline_ms);
-        self.progress.say(&format!("It waits until {until} UTC; silence means no. From any terminal:"));
+        self.progress.say("From any terminal:");
         self.progress.say(&format!("  gatewright gates approve {}", gate.gate_id));
         self.progress.say(&format!("  gatewright gates deny {}", gate.gate_id));
         if !self.waiting.no_wait && std::io::stdin().is_terminal() {
@@ -188,11 +192,7 @@ impl Following<'_> {
             Err(oneshot::error::TryRecvError::Empty) => {}
             Ok(Some(decision)) => {
                 self.asked = None;
-                match decide(local, gate, decision, "self, local").await {
-                    // Somebody else was faster: the next look shows what they decided.
-                    Err(problem) if problem.exit == problem::INPUT => self.progress.say(&problem.message),
-                    other => other?,
-                }
+                self.answer(local, gate, decision, "self, local").await?;
             }
             Ok(None) => {
                 eprint!("Write approve or deny: ");
@@ -202,6 +202,15 @@ impl Following<'_> {
                 self.asked = None;
                 self.progress.say("nobody is at this terminal: the gate waits for `gatewright gates approve`");
             }
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, local: &Local, gate: &Gate, decision: GateDecision, seen_as: &str) -> Result<(), Problem> {
+        match decide(local, gate, decision, seen_as).await {
+            // Somebody else was faster, or it is too late: the next look shows what came of it.
+            Err(problem) if problem.exit == problem::INPUT => self.progress.say(&problem.message),
+            other => other?,
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_types::SdkConfig;
 use embedded_cloud::step_functions::{CommitPoint, CommitSide};
@@ -14,12 +15,16 @@ use serde_json::json;
 use store::{Names, Store};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::problem::Problem;
 use crate::{machines, registry, settings};
 
 /// The stage that one machine is.
 const STAGE: &str = "local";
+/// How long a process may hold the folder without an answer, and how often it is asked.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The cloud in a state folder, as this process sees it.
 pub(crate) struct Local {
@@ -61,7 +66,20 @@ impl Local {
         Self::attach(state).await
     }
 
+    /// A process that holds the folder may be one that only reads, or one that is about to drive: it is asked until it
+    /// answers, or until it is gone and the folder is this one's.
     async fn attach(state: &Path) -> Result<Self, Problem> {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let local = Self::open(state).await?;
+            if local.is_answered().await || Instant::now() > patience {
+                return Ok(local);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn open(state: &Path) -> Result<Self, Problem> {
         let names = Names::for_stage(STAGE);
         let attachment = Cloud::open(options(state, &names)).await?;
         let sdk = attachment.sdk_config();
@@ -75,6 +93,15 @@ impl Local {
             Attachment::Client(client) => Part::Client(client),
         };
         Ok(Self { state: state.to_owned(), store, sdk, part })
+    }
+
+    async fn is_answered(&self) -> bool {
+        match self.part {
+            Part::Client(_) => {
+                !self.store.list_runs(1).await.is_err_and(|error| embedded_cloud::is_driver_gone(&error))
+            }
+            Part::Driver { .. } | Part::Reader(_) => true,
+        }
     }
 
     /// Whether this process drives.

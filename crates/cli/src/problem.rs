@@ -8,6 +8,8 @@ pub(crate) const USAGE: u8 = 64;
 pub(crate) const INPUT: u8 = 65;
 /// Something needed is missing.
 pub(crate) const MISSING: u8 = 69;
+/// The process that drives the state folder went away: trying again helps.
+pub(crate) const DRIVER_GONE: u8 = 75;
 /// A defect in Gatewright.
 pub(crate) const DEFECT: u8 = 70;
 /// Interrupted.
@@ -38,6 +40,10 @@ impl Problem {
 impl From<store::StoreError> for Problem {
     fn from(error: store::StoreError) -> Self {
         use store::StoreError as E;
+        if embedded_cloud::is_driver_gone(&error) {
+            let message = "the process that drove the state folder went away in the middle: try again".into();
+            return Self { message, exit: DRIVER_GONE };
+        }
         let asked = matches!(
             error,
             E::NotFound(_) | E::AlreadyDecided { .. } | E::DeadlinePassed { .. } | E::BindingChanged { .. }

@@ -8,7 +8,7 @@ use run_model::budget::{Budget, UsageEntry, UsageState};
 use run_model::change_set::ChangeSet;
 use run_model::diff;
 use run_model::evidence::{Evidence, Purpose};
-use run_model::gate::{Gate, GateKind};
+use run_model::gate::{Gate, GateDecision, GateKind, GateState};
 use run_model::judge;
 use run_model::run::{RunRecord, RunStatus, TaskRecord};
 use store::Store;
@@ -67,7 +67,8 @@ pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
     };
     line(&mut text, &format!("Gate {} stands {what}.", gate.gate_id));
     line(&mut text, &format!("\n  {}", gate.summary));
-    line(&mut text, &format!("\nRisk: {}", gate.risk.level.as_str()));
+    line(&mut text, &format!("\n{}", standing(gate)));
+    line(&mut text, &format!("Risk: {}", gate.risk.level.as_str()));
     for reason in &gate.risk.reasons {
         line(&mut text, &format!("  {:<8} {}", reason.level.as_str(), reason.detail));
     }
@@ -83,6 +84,20 @@ pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
         &format!("\nBound to hash {}, base {}.", gate.binding.hash().short(), short(&gate.binding.base_commit)),
     );
     text
+}
+
+/// How a gate stands, in one line.
+fn standing(gate: &Gate) -> String {
+    match &gate.state {
+        GateState::Pending => format!("It waits until {} UTC; silence means no.", moment(gate.deadline_ms)),
+        GateState::Decided { decision, approver, comment, decided_ms } => {
+            let word = if *decision == GateDecision::Approved { "approved" } else { "denied" };
+            let said = comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
+            format!("It was {word} by {} ({}) at {} UTC{said}", approver.name, approver.seen_as, moment(*decided_ms))
+        }
+        GateState::Expired => "Nobody decided in time; silence means no.".into(),
+        GateState::Void => "It is void: its run ended by another way.".into(),
+    }
 }
 
 fn plan(facts: &Facts) -> String {
