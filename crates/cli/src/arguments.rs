@@ -125,6 +125,9 @@ pub(crate) enum RunsCommand {
         /// The stage to begin with [default: where it ended]
         #[arg(long, value_name = "STAGE")]
         from: Option<String>,
+        /// Raise what the run may cost, all told; its bound in tokens grows in the same proportion
+        #[arg(long, value_name = "USD")]
+        budget: Option<f64>,
         #[command(flatten)]
         waiting: Waiting,
     },

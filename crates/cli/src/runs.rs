@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
 use run_model::RunId;
 use run_model::run::{Outcome, RunRecord, RunStatus, Stage};
@@ -18,7 +19,9 @@ use crate::run::start_execution;
 
 pub(crate) async fn run(state: &Path, command: RunsCommand) -> Result<u8, Problem> {
     match command {
-        RunsCommand::Resume { run, from, waiting } => resume(state, &id(&run)?, from.as_deref(), &waiting).await,
+        RunsCommand::Resume { run, from, budget, waiting } => {
+            resume(state, &id(&run)?, from.as_deref(), budget, &waiting).await
+        }
         RunsCommand::Stop { run } => stop(state, &id(&run)?).await,
         looking => {
             let local = Local::read(state).await?;
@@ -88,6 +91,7 @@ pub(crate) async fn as_json(store: &Store, run: &RunRecord) -> Result<Value, Pro
         "stage": run.stage,
         "repository": run.repository,
         "gate": run.gate,
+        "gates": store.run_gates(&run.run_id).await?,
         "branch": run.branch,
         "commit": run.commit,
         "risk": run.risk,
@@ -104,7 +108,13 @@ pub(crate) async fn as_json(store: &Store, run: &RunRecord) -> Result<Value, Pro
 }
 
 /// Goes on with a run: with its execution if that is still alive, with a new one otherwise.
-async fn resume(state: &Path, run_id: &RunId, from: Option<&str>, waiting: &Waiting) -> Result<u8, Problem> {
+async fn resume(
+    state: &Path,
+    run_id: &RunId,
+    from: Option<&str>,
+    budget_usd: Option<f64>,
+    waiting: &Waiting,
+) -> Result<u8, Problem> {
     let local = Local::drive(state).await?;
     let run = match local.store.run(run_id).await {
         // Interrupted before it was admitted: now that somebody drives, it is.
@@ -117,6 +127,9 @@ async fn resume(state: &Path, run_id: &RunId, from: Option<&str>, waiting: &Wait
     if run.status == RunStatus::Succeeded && !alive {
         return Err(Problem::input(format!("{run_id} has landed already: there is nothing to resume")));
     }
+    if let Some(usd) = budget_usd {
+        raise_budget(&local.store, run_id, usd).await?;
+    }
     if alive && from.is_some() {
         return Err(Problem::input(format!("{run_id} is still at work: stop it first, or resume without --from")));
     }
@@ -125,15 +138,49 @@ async fn resume(state: &Path, run_id: &RunId, from: Option<&str>, waiting: &Wait
         return follow::follow(local, run_id, name, waiting).await;
     }
     let from = from.map_or_else(|| resume_stage(&run).as_str().to_owned(), str::to_owned);
-    let name = format!("{run_id}-{}", run.executions + 1);
+    let name = next_name(&local, &run).await?;
     start_execution(&local, &name, json!({ "run_id": run_id, "from": from })).await?;
     wait_until_taken_up(&local, run_id, &name).await?;
     follow::follow(local, run_id, name, waiting).await
 }
 
 async fn is_alive(local: &Local, execution_arn: &str) -> bool {
-    let found = local.step_functions().describe_execution().execution_arn(execution_arn).send().await;
-    found.is_ok_and(|execution| execution.status() == &ExecutionStatus::Running)
+    status(local, execution_arn).await.is_ok_and(|status| status == Some(ExecutionStatus::Running))
+}
+
+async fn raise_budget(store: &Store, run_id: &RunId, usd: f64) -> Result<(), Problem> {
+    let microusd = (usd * 1e6).round();
+    let budget = store.budget(run_id).await?;
+    if !(microusd > budget.limit_microusd as f64 && microusd < 9e15) {
+        let now = render::usd(budget.limit_microusd);
+        return Err(Problem::input(format!(
+            "--budget {usd}: {run_id} has {now} already: name more US dollars than that"
+        )));
+    }
+    store.raise_budget(run_id, microusd as u64).await?;
+    Ok(())
+}
+
+/// The name of the run's next execution: one that was refused has its number used up.
+async fn next_name(local: &Local, run: &RunRecord) -> Result<String, Problem> {
+    let mut number = run.executions + 1;
+    loop {
+        let name = format!("{}-{number}", run.run_id);
+        match status(local, &execution_arn(&name)).await? {
+            // One that runs was started by somebody else just now: starting it again joins it, or is refused.
+            None | Some(ExecutionStatus::Running) => return Ok(name),
+            Some(_) => number += 1,
+        }
+    }
+}
+
+/// How an execution stands, if there is one.
+async fn status(local: &Local, arn: &str) -> Result<Option<ExecutionStatus>, Problem> {
+    match local.step_functions().describe_execution().execution_arn(arn).send().await {
+        Ok(execution) => Ok(Some(execution.status().clone())),
+        Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(None),
+        Err(error) => Err(Problem::missing(causes(&error))),
+    }
 }
 
 /// Until the new execution carries the run: before that the record still tells the old end.

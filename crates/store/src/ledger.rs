@@ -56,6 +56,25 @@ impl Store {
         })
     }
 
+    /// Raises the run's ceiling to `limit_microusd`; its ceiling in tokens grows in the same proportion. A ceiling that is
+    /// as high already stays. Returns the budget as it stands.
+    ///
+    /// # Errors
+    /// As [`Store::budget`].
+    pub async fn raise_budget(&self, run: &RunId, limit_microusd: u64) -> Result<Budget, StoreError> {
+        let budget = self.budget(run).await?;
+        let more_microusd = limit_microusd.saturating_sub(budget.limit_microusd);
+        let more_tokens =
+            u128::from(budget.limit_tokens) * u128::from(more_microusd) / u128::from(budget.limit_microusd.max(1));
+        let (usd, tokens) = (signed(more_microusd), i64::try_from(more_tokens).unwrap_or(i64::MAX));
+        let amounts =
+            [("limit_microusd", usd), ("left_microusd", usd), ("limit_tokens", tokens), ("left_tokens", tokens)];
+        let key = Key::budget(run);
+        let raise = || Addition { key: Key::budget(run), amounts: amounts.to_vec(), stay_positive: false };
+        self.transact(&key, || vec![Write::Add(raise())]).await?;
+        self.budget(run).await
+    }
+
     /// Every call of the run, in the order they were reserved.
     ///
     /// # Errors

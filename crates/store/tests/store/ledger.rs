@@ -140,3 +140,15 @@ async fn a_reservation_nobody_made_is_not_settled() {
     let made_up = Reservation { call_id: "x#1#1".into(), cost_microusd: 5, tokens: 5 };
     assert!(matches!(world.store.settle(&run, &made_up, used(1), 1, false).await, Err(PortError::NotFound(_))));
 }
+
+#[tokio::test]
+async fn a_raised_budget_carries_what_it_could_not() {
+    let (world, run) = World::with_run().await;
+    world.store.reserve(&run, estimate(&session(1), 1, 2_500)).await.unwrap();
+    assert!(world.store.reserve(&run, estimate(&session(1), 2, 600)).await.is_err());
+    let budget = world.store.raise_budget(&run, 6_000).await.unwrap();
+    assert_eq!((budget.limit_microusd, budget.committed_microusd), (6_000, 2_500));
+    assert_eq!((budget.limit_tokens, budget.committed_tokens), (2_000_000, 100), "tokens grow in proportion");
+    world.store.reserve(&run, estimate(&session(1), 3, 600)).await.unwrap();
+    assert_eq!(world.store.raise_budget(&run, 10).await.unwrap().limit_microusd, 6_000, "it never falls");
+}
