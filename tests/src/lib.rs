@@ -4,9 +4,13 @@
 pub mod demo;
 pub mod machines;
 pub mod programs;
+pub mod provider;
+pub mod running;
 pub mod script;
 pub mod state;
 pub mod world;
 
+pub use provider::Provider;
+pub use running::Running;
 pub use script::Script;
 pub use world::{Ended, World};

@@ -94,6 +94,18 @@ impl Script {
         self.submits("reviewer", iteration, output)
     }
 
+    /// The next answer of a session: nothing at all.
+    #[must_use]
+    pub fn is_silent(mut self, role: &str, iteration: u32) -> Self {
+        self.push(role, iteration, Vec::new(), StopReason::EndTurn);
+        self
+    }
+
+    /// The answers, in the order they were added.
+    pub fn responses(&self) -> Vec<ModelResponse> {
+        self.0.iter().map(|entry| entry.response.clone()).collect()
+    }
+
     /// Writes the script's file.
     pub fn write(&self, file: &Path) {
         let header = Header {

@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Script;
+use crate::{Running, Script};
+
+/// The settings of the quick project.
+pub const QUICK: &str =
+    "[project]\nlanguage = \"shell\"\n[[checks]]\nname = \"test\"\ncommand = \"sh check.sh\"\nformat = \"plain\"\n";
 
 /// A repository and a state folder of its own; both vanish with it.
 pub struct World {
@@ -69,11 +73,15 @@ impl World {
             ("sum.sh", "echo $(($1 - $2))\n"),
             ("check.sh", "set -e\nfor test in tests/*.sh; do sh \"$test\"; done\n"),
             ("tests/zero.sh", "test \"$(sh sum.sh 0 0)\" = 0\n"),
-            (
-                "gatewright.toml",
-                "[project]\nlanguage = \"shell\"\n[[checks]]\nname = \"test\"\ncommand = \"sh check.sh\"\nformat = \"plain\"\n",
-            ),
+            ("gatewright.toml", QUICK),
         ])
+    }
+
+    /// The quick project with these settings besides.
+    pub fn quick_with(settings: &str) -> Self {
+        let world = Self::quick();
+        world.commit(&[("gatewright.toml", &format!("{QUICK}{settings}"))]);
+        world
     }
 
     /// A small crate without dependencies whose `double` is wrong.
@@ -153,6 +161,7 @@ impl World {
             .args(arguments)
             .current_dir(self.repository())
             .env_remove("ANTHROPIC_API_KEY")
+            .env_remove("ANTHROPIC_BASE_URL")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -170,8 +179,8 @@ impl World {
     }
 
     /// The same, in the background.
-    pub fn spawn(&self, script: &Script, more: &[&str]) -> Child {
-        self.run_command(script, more).spawn().unwrap()
+    pub fn spawn(&self, script: &Script, more: &[&str]) -> Running {
+        Running::of(self.run_command(script, more).spawn().unwrap())
     }
 
     pub fn run_command(&self, script: &Script, more: &[&str]) -> Command {
@@ -181,6 +190,16 @@ impl World {
         let mut arguments = vec!["run", "--requirements", "make it right", "--provider", &provider];
         arguments.extend(more);
         self.command(&arguments)
+    }
+
+    /// A run as `runs show --json` has it.
+    pub fn shown(&self, run: &str) -> Value {
+        self.gatewright(&["runs", "show", run, "--json"]).expect(0).json()
+    }
+
+    /// A run's events, a line each.
+    pub fn events(&self, run: &str) -> String {
+        self.gatewright(&["runs", "events", run]).expect(0).stdout
     }
 
     /// The gates that wait, as `gates list --json` has them.

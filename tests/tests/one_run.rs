@@ -60,11 +60,7 @@ fn a_red_round_goes_back_to_the_developer() {
 
 #[test]
 fn what_a_developer_claims_is_not_what_counts() {
-    let world = World::quick();
-    world.commit(&[(
-        "gatewright.toml",
-        "[project]\nlanguage = \"shell\"\n[[checks]]\nname = \"test\"\ncommand = \"sh check.sh\"\nformat = \"plain\"\n[limits]\niterations = 1\n",
-    )]);
+    let world = World::quick_with("[limits]\niterations = 1\n");
     let script = Script::default().planned().develops(1, "sum.sh", WRONG).tests(1, NEW_TEST.0, NEW_TEST.1).approves(1);
     let ended = world.run(&script, &["--yes", "--json"]).expect(3);
     assert_eq!(ended.json()["status"], "limit_reached");
@@ -73,11 +69,7 @@ fn what_a_developer_claims_is_not_what_counts() {
 
 #[test]
 fn a_reviewer_who_is_never_satisfied_stops_at_the_bound() {
-    let world = World::quick();
-    world.commit(&[(
-        "gatewright.toml",
-        "[project]\nlanguage = \"shell\"\n[[checks]]\nname = \"test\"\ncommand = \"sh check.sh\"\nformat = \"plain\"\n[limits]\niterations = 2\n",
-    )]);
+    let world = World::quick_with("[limits]\niterations = 2\n");
     let round = |script: Script, number| {
         script.develops(number, "sum.sh", RIGHT).tests(number, NEW_TEST.0, NEW_TEST.1).objects(number, "sum.sh")
     };

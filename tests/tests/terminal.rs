@@ -1,0 +1,103 @@
+//! At a terminal the program asks, and takes a clear answer only.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::process::{Child, Stdio};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tests::{Script, World};
+
+/// A person's terminal with the program on it.
+struct Terminal {
+    screen: File,
+    child: Child,
+    shown: String,
+}
+
+impl Terminal {
+    fn running(world: &World) -> Self {
+        let script = Script::default()
+            .planned()
+            .develops(1, "sum.sh", "echo $(($1 + $2))\n")
+            .tests(1, "tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n")
+            .approves(1);
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
+        let line = File::options().read(true).write(true).open(name).unwrap();
+        let end = || Stdio::from(line.try_clone().unwrap());
+        let child = world.run_command(&script, &[]).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        Self { screen: File::from(screen), child, shown: String::new() }
+    }
+
+    /// Reads until these words are shown.
+    fn until(&mut self, words: &str) {
+        while !self.shown.contains(words) {
+            assert!(self.read(), "it ended without {words:?}:\n{}", self.shown);
+        }
+    }
+
+    fn types(&mut self, line: &str) {
+        writeln!(self.screen, "{line}").unwrap();
+    }
+
+    /// Reads to the end; the exit code and all that was shown.
+    fn end(mut self) -> (i32, String) {
+        while self.read() {}
+        (self.child.wait().unwrap().code().unwrap(), self.shown)
+    }
+
+    fn read(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        match self.screen.read(&mut bytes) {
+            Ok(read) => {
+                self.shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
+                read > 0
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
+            // The last one to hold the other end is gone.
+            Err(_) => false,
+        }
+    }
+}
+
+#[test]
+fn a_person_approves_at_the_prompt() {
+    let world = World::quick();
+    let mut terminal = Terminal::running(&world);
+    terminal.until("[approve/deny] ");
+    for words in ["Risk: medium", "+echo $(($1 + $2))", "checks on the change"] {
+        assert!(terminal.shown.contains(words), "{words:?} was not shown before the question:\n{}", terminal.shown);
+    }
+    terminal.types("perhaps");
+    terminal.until("Write approve or deny: ");
+    assert_eq!(world.pending_gates().len(), 1, "what is not clear decides nothing");
+    terminal.types("approve");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(world.branches().len(), 1);
+}
+
+#[test]
+fn a_person_denies_at_the_prompt() {
+    let world = World::quick();
+    let mut terminal = Terminal::running(&world);
+    terminal.until("[approve/deny] ");
+    terminal.types("deny");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 2, "{shown}");
+    assert_eq!(world.branches(), Vec::<String>::new());
+}
+
+#[test]
+fn a_prompt_ends_when_somebody_else_decided() {
+    let world = World::quick();
+    let mut terminal = Terminal::running(&world);
+    terminal.until("[approve/deny] ");
+    let gates = world.pending_gates();
+    world.gatewright(&["gates", "approve", gates[0]["gate_id"].as_str().unwrap()]).expect(0);
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(world.branches().len(), 1);
+}
