@@ -48,10 +48,17 @@ impl Running {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
     }
 
-    /// `kill -9`.
-    pub fn kill(mut self) {
+    /// Waits until it has said so many lines, or has ended.
+    pub fn lines(&mut self, count: usize) {
+        for _ in 0..count {
+            self.stderr.read_line(&mut self.said).unwrap();
+        }
+    }
+
+    /// `kill -9`; what it had said by then.
+    pub fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.end()
     }
 
     /// Waits for its end.

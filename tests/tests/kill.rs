@@ -8,7 +8,6 @@
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 use std::sync::OnceLock;
@@ -261,11 +260,7 @@ fn a_run_goes_on_after_kill_9_at_random_moments() {
 
 /// Runs the program and kills it when it has written so many lines.
 fn kill_at_line(world: &World, script: &Script, line: usize) -> Ended {
-    let mut child = world.spawn(script, &["--yes"]);
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let said: Vec<String> = lines.by_ref().take(line).map(Result::unwrap).collect();
-    child.kill().unwrap();
-    let mut ended = Ended::of(&child.wait_with_output().unwrap());
-    ended.stderr = said.join("\n");
-    ended
+    let mut running = world.spawn(script, &["--yes"]);
+    running.lines(line);
+    running.kill()
 }
