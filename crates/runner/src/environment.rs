@@ -111,7 +111,10 @@ impl Environment {
             network,
             limits: self.limits(phase),
         };
-        Ok(self.sandbox.run(self.mode, &command).await?)
+        let outcome = self.sandbox.run(self.mode, &command).await?;
+        // `cargo xtask bench` adds these up.
+        tracing::debug!(command = line, duration_ms = outcome.duration_ms, "a command of the project ended");
+        Ok(outcome)
     }
 
     /// Paths of this machine and what stands in their place in evidence.

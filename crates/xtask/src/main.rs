@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the terminal")]
 
 mod bans;
+mod bench;
 mod check;
 mod crew;
 mod documents;
@@ -15,7 +16,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo xtask check|test|readme";
+const USAGE: &str = "usage: cargo xtask check|test|readme|bench [--clone]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
         ["check"] => check::run(&root()),
         ["test"] => test::run(&root()),
         ["readme"] => readme::run(&root()),
+        ["bench"] => bench::run(&root(), false),
+        ["bench", "--clone"] => bench::run(&root(), true),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);

@@ -1,0 +1,226 @@
+//! `cargo xtask bench`: measures, and rewrites `docs/benchmarks.md`.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use regex::Regex;
+use serde_json::Value;
+
+const PAGE: &str = "docs/benchmarks.md";
+const RECORDING: &str = "crates/cli/demo/cassette.jsonl";
+
+/// One line of the table.
+#[derive(Debug, PartialEq)]
+struct Row {
+    what: String,
+    measured: String,
+    target: String,
+    /// Whether the target was met; nothing where there is none.
+    met: Option<bool>,
+}
+
+impl Row {
+    fn new(what: impl Into<String>, measured: impl Into<String>) -> Self {
+        Row { what: what.into(), measured: measured.into(), target: String::new(), met: None }
+    }
+
+    fn target(mut self, target: &str, met: bool) -> Self {
+        self.target = target.into();
+        self.met = Some(met);
+        self
+    }
+}
+
+/// Measures the engine and the demo, and with `clone` the whole way from a fresh clone to the demo's last line.
+///
+/// What is not measured this time keeps its line.
+pub(crate) fn run(root: &Path, clone: bool) -> Result<()> {
+    let mut rows = engine(root)?;
+    if std::fs::metadata(root.join(RECORDING))?.len() > 0 {
+        rows.push(demo(root)?);
+        if clone {
+            rows.push(from_clone(root)?);
+        }
+    } else {
+        println!("{RECORDING} is empty: the demo is not measured");
+    }
+    let page = root.join(PAGE);
+    let old = std::fs::read_to_string(&page).unwrap_or_default();
+    let date = crate::output(root, "date", &["-u", "+%F"])?;
+    std::fs::write(&page, written(&machine(root)?, date.trim(), &rows, &old))?;
+    println!("{PAGE} is written");
+    let missed: Vec<&str> = rows.iter().filter(|row| row.met == Some(false)).map(|row| row.what.as_str()).collect();
+    ensure!(missed.is_empty(), "missed its target: {}", missed.join(", "));
+    Ok(())
+}
+
+/// The engine's benchmark prints one object for each way of running.
+fn engine(root: &Path) -> Result<Vec<Row>> {
+    let bench = ["bench", "--locked", "--package", "embedded-cloud", "--bench", "engine", "--", "--json"];
+    println!("$ cargo {}", bench.join(" "));
+    let printed = crate::output(root, "cargo", &bench)?;
+    let mut rows = Vec::new();
+    for line in printed.lines().filter(|line| line.starts_with('{')) {
+        println!("{line}");
+        rows.extend(engine_rows(&serde_json::from_str(line)?)?);
+    }
+    ensure!(!rows.is_empty(), "the engine's benchmark printed no figures");
+    Ok(rows)
+}
+
+fn engine_rows(figures: &Value) -> Result<[Row; 3]> {
+    let number = |name: &str| figures[name].as_f64().with_context(|| format!("the benchmark says no {name}"));
+    let (floor_us, wall_us, load) = (number("floor_us")?, number("wall_us")?, number("load")?);
+    let (commits, cpu_us) = (number("commits")?, number("cpu_us")?);
+    let what = |what: &str| match figures["at_once"].as_u64() {
+        Some(1) => format!("engine, one execution at a time: {what}"),
+        at_once => format!("engine, {} executions at once: {what}", at_once.unwrap_or_default()),
+    };
+    let wall =
+        format!("{wall_us:.0} µs, {:.2} times the disk's own {floor_us:.0} µs (load {load:.1})", wall_us / floor_us);
+    Ok([
+        Row::new(what("fsyncs a transition"), format!("{commits:.3}")).target("at most 1.0", commits <= 1.0),
+        Row::new(what("processor a transition"), format!("{cpu_us:.1} µs")).target("at most 50 µs", cpu_us <= 50.0),
+        Row::new(what("wall time a transition"), wall),
+    ])
+}
+
+/// The demo, without the time of the commands that are the target project's own.
+fn demo(root: &Path) -> Result<Row> {
+    crate::run(root, "cargo", &["build", "--release", "--locked", "--package", "gatewright"])?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    let state = tempfile::tempdir()?;
+    let begun = Instant::now();
+    let demo = Command::new(target.join("release/gatewright"))
+        .args(["demo", "--yes", "--state"])
+        .arg(state.path())
+        .env("GATEWRIGHT_LOG", "runner=debug")
+        .current_dir(root)
+        .output()
+        .context("gatewright cannot be started")?;
+    let (whole, log) = (begun.elapsed(), String::from_utf8_lossy(&demo.stderr));
+    ensure!(demo.status.success(), "the demo failed ({}): {log}", demo.status);
+    let commands = project_time(&log)?;
+    let own = whole.saturating_sub(commands);
+    let measured = format!("{:.1} s, and {:.1} s the project's own", own.as_secs_f64(), commands.as_secs_f64());
+    Ok(Row::new("demo, without the commands of its project", measured)
+        .target("under 3 s", own < Duration::from_secs(3)))
+}
+
+/// What the runner's log says of the project's commands, added up.
+fn project_time(log: &str) -> Result<Duration> {
+    let ended = Regex::new(r"a command of the project ended.* duration_ms=(\d+)")?;
+    let each = ended.captures_iter(log).map(|found| found[1].parse::<u64>()).collect::<Result<Vec<_>, _>>()?;
+    if each.is_empty() {
+        bail!("the demo's log names no command of the project");
+    }
+    Ok(Duration::from_millis(each.into_iter().sum()))
+}
+
+/// From `git clone` to the demo's last line; the registry's packages may be there already.
+fn from_clone(root: &Path) -> Result<Row> {
+    let place = tempfile::tempdir()?;
+    let begun = Instant::now();
+    let clone = place.path().join("gatewright");
+    crate::run(root, "git", &["clone", "--quiet", &root.to_string_lossy(), &clone.to_string_lossy()])?;
+    let status = Command::new("cargo")
+        .args(["run", "--release", "--", "demo", "--yes"])
+        .current_dir(&clone)
+        .env("CARGO_TARGET_DIR", place.path().join("target"))
+        .env("XDG_STATE_HOME", place.path().join("state"))
+        .stdout(Stdio::null())
+        .status()?;
+    ensure!(status.success(), "the demo of a fresh clone failed ({status})");
+    let whole = begun.elapsed();
+    let measured = format!("{} min {} s", whole.as_secs() / 60, whole.as_secs() % 60);
+    Ok(Row::new("from `git clone` to the demo's last line", measured)
+        .target("within 8 min on two cores", whole <= Duration::from_secs(480)))
+}
+
+/// Processor, memory and kernel, as Linux tells them.
+fn machine(root: &Path) -> Result<String> {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpus.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1));
+    let memory = std::fs::read_to_string("/proc/meminfo")?;
+    let memory = memory.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+    Ok(format!(
+        "{} cores of {}, {} GiB of memory, Linux {}, {}",
+        std::thread::available_parallelism()?,
+        model.unwrap_or("an unnamed processor"),
+        memory.unwrap_or_default().div_ceil(1 << 20),
+        crate::output(root, "uname", &["--kernel-release"])?.trim(),
+        crate::output(root, "rustc", &["--version"])?.trim(),
+    ))
+}
+
+/// The whole page: this time's rows, then what the old page says of everything else.
+fn written(machine: &str, date: &str, rows: &[Row], old: &str) -> String {
+    let mut page =
+        format!("{HEAD}\nMachine of {date}: {machine}.\n\n| what | measured | target | on |\n|---|---|---|---|\n");
+    for Row { what, measured, target, met } in rows {
+        let verdict = if *met == Some(false) { ": **missed**" } else { "" };
+        page.push_str(&format!("| {what} | {measured} | {target}{verdict} | {date} |\n"));
+    }
+    let table = old.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| what |"));
+    let is_new = |line: &&str| rows.iter().any(|row| line.starts_with(&format!("| {} |", row.what)));
+    table.filter(|line| !is_new(line)).for_each(|line| page.push_str(&format!("{line}\n")));
+    page + TAIL
+}
+
+const HEAD: &str = "# Benchmarks
+
+Written by `cargo xtask bench`, which measures again and rewrites this page; with `--clone` also the way from a fresh clone. It fails if
+a target is missed. Measure on a machine that does nothing else.
+";
+
+const TAIL: &str = "
+## What is measured
+
+**Engine** (`crates/embedded-cloud/benches/engine.rs`, by itself: `cargo bench -p embedded-cloud --bench engine`). The machine is ten Tasks and a
+Succeed, the Tasks in the shape of those of the pipeline: JSONata arguments, Retry, Assign, Output, 300 bytes of data, and a function that answers
+at once. A transition is one state entered and left, eleven an execution. Every one is in the real log, with `fsync`, before the next
+begins: an execution commits its start and ten answers. Many executions share commits. Processor time is that of the whole process,
+user and kernel, with starting the executions and hearing of their ends.
+Figures are the median of five rounds. The disk's own time is appending 400 bytes and `fdatasync`, measured in the same folder just before each
+round: a durable wall time means nothing without it. Commits and processor time hardly move with the load of the machine, wall time does.
+Checkpoints of the log (two more `fsync`s in some thousand commits) are not counted.
+
+**Demo**: `gatewright demo --yes` by the wall clock, less the time of the commands that belong to its project (setup, build, checks, held-out tests).
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_missed_target_is_seen() {
+        let figures = json!({
+            "at_once": 1, "floor_us": 100.0, "wall_us": 150.0, "commits": 1.001, "cpu_us": 50.0, "load": 0.5,
+        });
+        let [fsyncs, cpu, wall] = engine_rows(&figures).unwrap();
+        assert_eq!((fsyncs.met, cpu.met, wall.met), (Some(false), Some(true), None));
+        assert_eq!(wall.measured, "150 µs, 1.50 times the disk's own 100 µs (load 0.5)");
+        assert!(written("m", "2026-01-01", &[fsyncs], "").contains("at most 1.0: **missed** | 2026-01-01 |"));
+        assert!(engine_rows(&json!({})).is_err());
+    }
+
+    #[test]
+    fn what_was_not_measured_again_keeps_its_line() {
+        let row = |what: &str, measured: &str| Row::new(what, measured);
+        let first = written("m", "2026-01-01", &[row("a", "1"), row("b", "2")], "");
+        let second = written("m", "2026-02-02", &[row("a", "3")], &first);
+        let table: Vec<&str> = second.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+        assert_eq!(table, ["| a | 3 |  | 2026-02-02 |", "| b | 2 |  | 2026-01-01 |"]);
+    }
+
+    #[test]
+    fn the_projects_time_is_added_up_from_the_log() {
+        let log = "DEBUG runner::environment: a command of the project ended command=\"cargo test\" duration_ms=1200\nplan\n\
+            DEBUG runner::environment: a command of the project ended command=\"x\" duration_ms=34\n";
+        assert_eq!(project_time(log).unwrap(), Duration::from_millis(1_234));
+        assert!(project_time("nothing").is_err());
+    }
+}
