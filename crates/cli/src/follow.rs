@@ -54,7 +54,7 @@ pub(crate) async fn follow(
         Following { run_id, execution, waiting, progress, seen_events: 0, ticks: 0, told_gate: None, asked: None };
     loop {
         let seen = tokio::select! {
-            code = following.to_the_end(&local) => code,
+            code = following.see_through(&local) => code,
             () = local.driver_gone() => Err(Problem { message: String::new(), exit: problem::DRIVER_GONE }),
             _ = tokio::signal::ctrl_c() => {
                 let message = format!("interrupted; the run is kept: go on with `gatewright runs resume {run_id}`");
@@ -73,7 +73,7 @@ pub(crate) async fn follow(
 
 impl Following<'_> {
     /// Watches until there is nothing more to wait for, and tells the end.
-    async fn to_the_end(&mut self, local: &Local) -> Result<u8, Problem> {
+    async fn see_through(&mut self, local: &Local) -> Result<u8, Problem> {
         let ended = self.watch(local).await?;
         self.progress.done();
         self.end(local, ended).await
