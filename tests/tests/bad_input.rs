@@ -1,4 +1,5 @@
 //! What cannot work is refused with a clear message, and nothing is lost.
+#![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! A gate waits for a person: in this terminal, in another one, or until somebody comes back.
+#![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
 //! What a model wrote is run by the project's checks: whatever it does, the run comes to a verdict, the evidence says what
 //! happened, and the machine is as it was.
+#![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use std::fs;
 use std::net::TcpListener;

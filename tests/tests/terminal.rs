@@ -1,4 +1,5 @@
 //! At a terminal the program asks, and takes a clear answer only.
+#![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};

@@ -1,4 +1,5 @@
 //! What an agent's tools refuse: the session is told and goes on, and the world outside its overlay stays as it is.
+#![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
