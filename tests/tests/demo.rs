@@ -1,4 +1,5 @@
 //! The demo is not a film: only the model's answers are recorded, and what they set off is measured here and now.
+#![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use serde_json::{Value, json};
 use tests::{Ended, World, demo};

@@ -88,7 +88,12 @@ fn reached(run: &RunRecord) -> Ending {
 fn failed(run_id: &RunId, error: &Failure) -> Ending {
     let resume = format!("`gatewright runs resume {run_id}`");
     let cures = [
-        (ErrorName::BudgetExceeded, "Start again with a higher budget or a narrower requirement.".to_owned()),
+        (
+            ErrorName::BudgetExceeded,
+            format!(
+                "`gatewright runs resume {run_id} --budget USD` goes on with a higher budget; or ask for less and start again."
+            ),
+        ),
         (ErrorName::ModelRefused, format!("Mend the key, then {resume}; with another model, start again.")),
         (ErrorName::CassetteMiss, "Record again, or use a live provider.".to_owned()),
         (ErrorName::UnknownPrice, "Mend the settings and start again.".to_owned()),
