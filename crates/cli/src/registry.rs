@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_function_is_registered_under_its_name() {
-        let sdk = SdkConfig::builder().build();
+        let sdk = SdkConfig::builder().behavior_version(aws_sdk_sfn::config::BehaviorVersion::latest()).build();
         let registry = build(&sdk, &Names::for_stage("local"), Path::new("/nowhere"), Arc::default());
         let mut names: Vec<&str> = registry.names().collect();
         names.sort_unstable();
