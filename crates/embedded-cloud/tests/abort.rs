@@ -3,13 +3,14 @@
 //! It has a `main` of its own because the child must be told where to die, and the test harness passes nothing on.
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
+use std::ops::ControlFlow;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 use embedded_cloud::FunctionRegistry;
-use embedded_cloud::step_functions::{CommitHook, CommitPoint, CommitSide, Options, StepFunctions, abort_at};
+use embedded_cloud::step_functions::{CommitHook, CommitPoint, CommitSide, Options, StepFunctions};
 use run_model::time::{SeededRandomness, VirtualClock};
 use serde_json::json;
 
@@ -38,7 +39,10 @@ async fn open(log: &Path, commit_hook: Option<CommitHook>) -> StepFunctions {
 
 async fn child(side: &str, log: &Path) {
     let side = if side == "before" { CommitSide::Before } else { CommitSide::After };
-    let engine = open(log, Some(abort_at(CommitPoint { number: START, side }))).await;
+    let there = CommitPoint { number: START, side };
+    let die: CommitHook =
+        Arc::new(move |here| if here == there { std::process::abort() } else { ControlFlow::Continue(()) });
+    let engine = open(log, Some(die)).await;
     engine.start(FunctionRegistry::new()).unwrap();
     let start = json!({ "stateMachineArn": engine.place().machine_arn("m"), "name": "e" });
     let _ = engine.handle("StartExecution", start).await;
