@@ -17,6 +17,7 @@ use lambda_host::{OsRandomness, SystemClock};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
 
 /// A state entered and left is a transition: the tasks and the Succeed after them.
 const TASKS: usize = 10;
@@ -157,23 +158,29 @@ fn chain() -> Value {
     json!({ "QueryLanguage": "JSONata", "StartAt": "Task 0", "States": states })
 }
 
-/// Runs so many executions, keeping `at_once` of them under way.
+/// Runs so many executions, keeping `at_once` of them under way: each that ends starts another.
 async fn run(engine: &StepFunctions, at_once: usize, executions: usize) -> Result<()> {
     let mut changes = engine.subscribe();
     let input = json!({ "run_id": "run-0123456789", "note": "x".repeat(300) }).to_string();
     let start = json!({ "stateMachineArn": engine.place().machine_arn("chain"), "input": input });
-    let (mut started, mut ended) = (0, 0);
+    let mut starts = JoinSet::new();
+    let mut start = || {
+        let (engine, start) = (engine.clone(), start.clone());
+        starts.spawn(async move { engine.handle("StartExecution", start).await });
+    };
+    (0..at_once).for_each(|_| start());
+    let mut ended = 0;
     while ended < executions {
-        while started < executions && started - ended < at_once {
-            engine.handle("StartExecution", start.clone()).await?;
-            started += 1;
-        }
         let change = changes.recv().await?;
         if change.stop_ms.is_some() {
             ensure!(change.status == "SUCCEEDED", "an execution ended as {}: {:?}", change.status, change.cause);
             ended += 1;
+            if ended + at_once <= executions {
+                start();
+            }
         }
     }
+    starts.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(())
 }
 
