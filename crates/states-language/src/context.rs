@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::Execution;
 use crate::definition::Machine;
 use crate::execution::{Branch, BranchId};
-use crate::query::{Names, Sources, to_query};
+use crate::query::{AllNames, Sources, to_query};
 use crate::time;
 
 /// The view from a state of one branch.
@@ -35,7 +35,7 @@ impl<'a> View<'a> {
         std::iter::successors(Some(self.branch), outer)
     }
 
-    fn context(&self, names: &Names) -> JValue {
+    fn context(&self, names: &AllNames<'_>) -> JValue {
         let mut context = Vec::with_capacity(5);
         for (part, value) in [
             ("context.Execution", self.execution_context(names)),
@@ -57,7 +57,7 @@ impl<'a> View<'a> {
         object(context)
     }
 
-    fn execution_context(&self, names: &Names) -> JValue {
+    fn execution_context(&self, names: &AllNames<'_>) -> JValue {
         let identity = &self.execution.identity;
         let mut members = vec![
             ("Id", JValue::from(identity.execution_arn.as_str())),
@@ -103,7 +103,7 @@ impl Sources for View<'_> {
         self.enclosing().find_map(|branch| branch.variables.get(name))
     }
 
-    fn states(&self, names: &Names) -> Vec<(&'static str, JValue)> {
+    fn states(&self, names: &AllNames<'_>) -> Vec<(&'static str, JValue)> {
         let mut states = Vec::with_capacity(4);
         let values = [("input", Some(&self.branch.input)), ("result", self.result), ("errorOutput", self.error_output)];
         for (name, value) in values {

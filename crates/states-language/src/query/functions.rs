@@ -9,7 +9,7 @@ use jsonata_core::value::JValue;
 use md5::Digest as _;
 use sha2::Digest as _;
 
-use super::Names;
+use super::AllNames;
 use crate::Env;
 
 /// The functions that Step Functions adds to JSONata.
@@ -73,7 +73,7 @@ type Plain = fn(&[JValue]) -> HostFnResult;
 /// Registers those functions that the expressions name.
 pub(super) fn register(
     evaluator: &mut Evaluator,
-    names: &Names,
+    names: &AllNames<'_>,
     now_ms: i64,
     draws: &Rc<RefCell<Draws>>,
 ) -> Result<(), EvaluatorError> {

@@ -8,7 +8,7 @@ use jsonata_core::ast::AstNode;
 use jsonata_core::parser;
 use serde_json::Value;
 
-pub(crate) use names::Names;
+pub(crate) use names::{AllNames, Names};
 pub(crate) use scene::{Scene, Sources, to_query};
 
 /// A JSON value with expressions in it, parsed once.
@@ -106,13 +106,13 @@ impl Template {
     }
 
     /// The names that its expressions use.
-    pub(crate) fn names(&self) -> Names {
-        let mut all = Names::default();
-        self.each_query(&mut |query| all.extend(&query.names));
+    pub(crate) fn names(&self) -> AllNames<'_> {
+        let mut all = AllNames::default();
+        all.add(self);
         all
     }
 
-    pub(crate) fn each_query(&self, visit: &mut impl FnMut(&Query)) {
+    pub(crate) fn each_query<'a>(&'a self, visit: &mut impl FnMut(&'a Query)) {
         match self {
             Self::Literal(_) => {}
             Self::Query(query) => visit(query),

@@ -6,10 +6,10 @@ use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 use jsonata_core::evaluator::Evaluator;
 use jsonata_core::value::{JValue, with_stack};
 
-use super::Place;
 use super::functions;
+use super::{Place, Template};
 
-/// The names in one expression, or in several.
+/// The names in one expression.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// Variables and functions that the expression does not bind itself, without `$`.
@@ -31,32 +31,10 @@ impl Names {
         names
     }
 
-    pub(super) fn extend(&mut self, other: &Self) {
-        self.free.extend(other.free.iter().cloned());
-        self.bound.extend(other.bound.iter().cloned());
-        self.states.extend(other.states.iter().cloned());
-    }
-
-    /// The variables and functions that come from outside.
-    pub(crate) fn free(&self) -> impl Iterator<Item = &str> {
-        self.free.iter().map(String::as_str)
-    }
-
-    pub(super) fn calls(&self, function: &str) -> bool {
-        self.free.contains(function)
-    }
-
     /// Names that neither the expression nor JSONata nor Step Functions knows: they must be assigned variables.
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
-        self.free().filter(|name| !self.bound.contains(*name) && !is_function(name))
-    }
-
-    /// Whether the part of `$states` at this dotted path is read, or something within it, or something around it.
-    pub(crate) fn reads(&self, part: &str) -> bool {
-        let within = |path: &str, outer: &str| {
-            outer.is_empty() || path == outer || path.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
-        };
-        self.states.iter().any(|path| within(path, part) || within(part, path))
+        let unbound = self.free.iter().filter(|name| !self.bound.contains(*name) && !is_function(name));
+        unbound.map(String::as_str)
     }
 
     /// Why the expression cannot stand where it does; the rules are those of AWS, that refuses it at creation too.
@@ -193,6 +171,33 @@ impl Names {
                 self.free.insert(name.to_owned());
             }
         }
+    }
+}
+
+/// The names in the expressions of a template, or of several.
+#[derive(Default)]
+pub(crate) struct AllNames<'a>(Vec<&'a Names>);
+
+impl<'a> AllNames<'a> {
+    pub(super) fn add(&mut self, template: &'a Template) {
+        template.each_query(&mut |query| self.0.push(query.names()));
+    }
+
+    /// The variables and functions that come from outside; some of them twice.
+    pub(super) fn free(&self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().flat_map(|names| names.free.iter().map(String::as_str))
+    }
+
+    pub(super) fn calls(&self, function: &str) -> bool {
+        self.0.iter().any(|names| names.free.contains(function))
+    }
+
+    /// Whether the part of `$states` at this dotted path is read, or something within it, or something around it.
+    pub(crate) fn reads(&self, part: &str) -> bool {
+        let within = |path: &str, outer: &str| {
+            outer.is_empty() || path == outer || path.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
+        };
+        self.0.iter().flat_map(|names| &names.states).any(|path| within(path, part) || within(part, path))
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Number, Value};
 
 use super::functions::{self, Draws};
-use super::{Names, Query, Template};
+use super::{AllNames, Query, Template};
 use crate::Env;
 use crate::error::Failure;
 
@@ -23,7 +23,7 @@ pub(crate) trait Sources {
     /// The value of an assigned variable.
     fn variable(&self, name: &str) -> Option<&Value>;
     /// The members of `$states` that exist where the expressions stand; only those they read are needed.
-    fn states(&self, names: &Names) -> Vec<(&'static str, JValue)>;
+    fn states(&self, names: &AllNames<'_>) -> Vec<(&'static str, JValue)>;
 }
 
 /// Expressions of one moment of one state: they see the same variables, input and clock.
@@ -36,8 +36,8 @@ pub(crate) struct Scene<'a> {
 impl<'a> Scene<'a> {
     /// Binds what the templates name.
     pub(crate) fn new(templates: &[&Template], sources: &impl Sources, env: &'a mut dyn Env) -> Result<Self, Failure> {
-        let mut names = Names::default();
-        templates.iter().for_each(|template| template.each_query(&mut |query| names.extend(query.names())));
+        let mut names = AllNames::default();
+        templates.iter().for_each(|template| names.add(template));
         let mut context = Context::new();
         for name in names.free() {
             if let Some(value) = sources.variable(name) {

@@ -1,9 +1,9 @@
 //! Entering a state and beginning its work, once for each attempt.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Run;
-use super::record::Events;
+use super::record::{Events, details, input_details};
 use crate::definition::{Choice, Kind};
 use crate::error::{self, Failure};
 use crate::execution::{Activity, BranchId, Purpose};
@@ -13,11 +13,8 @@ use crate::time;
 impl Run<'_> {
     pub(super) fn enter(&mut self, id: BranchId) {
         let state = self.state(id);
-        let details = json!({
-            "name": state.name,
-            "input": self.branch(id).input.to_string(),
-            "inputDetails": { "truncated": false },
-        });
+        let name = ("name", Value::from(state.name.as_str()));
+        let details = details([name].into_iter().chain(input_details(&self.branch(id).input)));
         let event = self.record(id, Events::of(state).entered, details);
         let now = self.now;
         let branch = self.branch_mut(id);

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Run;
-use super::record::Events;
+use super::record::{Events, details, output_details};
 use crate::context::View;
 use crate::definition::After;
 use crate::error::Failure;
@@ -60,15 +60,10 @@ impl Run<'_> {
     fn exit(&mut self, id: BranchId, assigned: Option<Value>, output: &Value) {
         let state = self.state(id);
         if let Some(exited) = Events::of(state).exited {
-            let mut details =
-                json!({ "name": state.name, "output": output.to_string(), "outputDetails": { "truncated": false } });
-            if let Some(Value::Object(variables)) = &assigned {
-                let shown: Map<String, Value> =
-                    variables.iter().map(|(name, value)| (name.clone(), Value::from(value.to_string()))).collect();
-                details["assignedVariables"] = Value::Object(shown);
-                details["assignedVariablesDetails"] = json!({ "truncated": false });
-            }
-            self.record(id, exited, details);
+            let name = ("name", Value::from(state.name.as_str()));
+            let assigned = assigned.as_ref().and_then(Value::as_object).map(assigned_details);
+            let members = [name].into_iter().chain(output_details(output));
+            self.record(id, exited, details(members.chain(assigned.into_iter().flatten())));
         }
         if let Some(Value::Object(variables)) = assigned {
             self.branch_mut(id).variables.extend(variables);
@@ -89,7 +84,7 @@ impl Run<'_> {
         if self.overflow {
             return;
         }
-        let details = json!({ "output": output.to_string(), "outputDetails": { "truncated": false } });
+        let details = details(output_details(&output));
         let outcome = Outcome { status: Status::Succeeded, output: Some(output), error: None, cause: None };
         self.finish(outcome, HistoryEventType::ExecutionSucceeded, details);
     }
@@ -144,4 +139,10 @@ impl Run<'_> {
         }
         self.fail_execution(&failure);
     }
+}
+
+/// Variables as history holds them: each as JSON text, with a mark that they are whole.
+fn assigned_details(variables: &Map<String, Value>) -> [(&'static str, Value); 2] {
+    let shown = variables.iter().map(|(name, value)| (name.clone(), Value::from(value.to_string()))).collect();
+    [("assignedVariables", Value::Object(shown)), ("assignedVariablesDetails", json!({ "truncated": false }))]
 }

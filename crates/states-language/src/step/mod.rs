@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value, json};
 
+use self::record::{details, input_details};
 use crate::definition::{Machine, State};
 use crate::error::{self, Failure};
 use crate::execution::{Activity, Branch, BranchId, Call, Parent, Purpose, ROOT};
@@ -98,11 +99,8 @@ impl Run<'_> {
         let input = self.execution.input.clone();
         let branch = self.new_branch(self.machine.start, input, None);
         debug_assert!(branch == ROOT);
-        let started = json!({
-            "input": self.execution.input.to_string(),
-            "inputDetails": { "truncated": false },
-            "roleArn": self.execution.identity.role_arn,
-        });
+        let role = ("roleArn", Value::from(self.execution.identity.role_arn.as_str()));
+        let started = details(input_details(&self.execution.input).into_iter().chain([role]));
         self.record(ROOT, HistoryEventType::ExecutionStarted, started);
         // AWS chains the first state's entry to nothing, not to the start.
         self.branch_mut(ROOT).last_event = 0;

@@ -97,19 +97,25 @@ impl Run<'_> {
     }
 }
 
+/// The details of an event out of its members.
+pub(super) fn details(members: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 /// The details that name an integration, with more members.
-pub(super) fn task_details(resource: Resource, more: &[(&str, Value)]) -> Value {
+pub(super) fn task_details(resource: Resource, more: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
     let (resource_type, resource) = resource.names();
-    let mut details = json!({ "resourceType": resource_type, "resource": resource });
-    for (name, value) in more {
-        details[*name] = value.clone();
-    }
-    details
+    details([("resourceType", resource_type.into()), ("resource", resource.into())].into_iter().chain(more))
 }
 
 /// JSON as history holds it: text, with a mark that it is whole.
+pub(super) fn input_details(input: &Value) -> [(&'static str, Value); 2] {
+    [("input", input.to_string().into()), ("inputDetails", json!({ "truncated": false }))]
+}
+
+/// As [`input_details`].
 pub(super) fn output_details(output: &Value) -> [(&'static str, Value); 2] {
-    [("output", Value::from(output.to_string())), ("outputDetails", json!({ "truncated": false }))]
+    [("output", output.to_string().into()), ("outputDetails", json!({ "truncated": false }))]
 }
 
 /// The events of one type of state.

@@ -24,7 +24,7 @@ impl Run<'_> {
         let scheduled = self.scheduled(task.resource, &arguments, timeout, heartbeat);
         let call = self.call(task.resource, arguments, token)?;
         self.record(id, HistoryEventType::TaskScheduled, scheduled);
-        self.record(id, HistoryEventType::TaskStarted, task_details(task.resource, &[]));
+        self.record(id, HistoryEventType::TaskStarted, task_details(task.resource, []));
         let ms = |seconds: i64| seconds.saturating_mul(1_000);
         let attempt = Attempt {
             task: TaskId(self.execution.next_id()),
@@ -43,14 +43,10 @@ impl Run<'_> {
     fn scheduled(&self, resource: Resource, arguments: &Value, timeout: Option<i64>, heartbeat: Option<i64>) -> Value {
         // arn:aws:states:REGION:ACCOUNT:stateMachine:NAME
         let region = self.execution.identity.machine_arn.split(':').nth(3).unwrap_or_default();
-        let mut details =
-            task_details(resource, &[("region", json!(region)), ("parameters", json!(arguments.to_string()))]);
-        for (name, seconds) in [("timeoutInSeconds", timeout), ("heartbeatInSeconds", heartbeat)] {
-            if let Some(seconds) = seconds {
-                details[name] = json!(seconds);
-            }
-        }
-        details
+        let members = [("region", Value::from(region)), ("parameters", arguments.to_string().into())];
+        let limits = [("timeoutInSeconds", timeout), ("heartbeatInSeconds", heartbeat)];
+        let limits = limits.into_iter().filter_map(|(name, seconds)| Some((name, seconds?.into())));
+        task_details(resource, members.into_iter().chain(limits))
     }
 
     fn call(&mut self, resource: Resource, arguments: Value, token: Option<String>) -> Result<Call, Failure> {
@@ -119,7 +115,7 @@ impl Run<'_> {
     }
 
     fn record_submitted(&mut self, id: BranchId, output: &Value) {
-        let details = task_details(self.resource(id), &output_details(output));
+        let details = task_details(self.resource(id), output_details(output));
         self.record(id, HistoryEventType::TaskSubmitted, details);
     }
 
@@ -146,7 +142,7 @@ impl Run<'_> {
         if let Err(failure) = limits::check(&what, &result) {
             return self.fail(id, failure);
         }
-        self.record(id, HistoryEventType::TaskSucceeded, task_details(resource, &output_details(&result)));
+        self.record(id, HistoryEventType::TaskSucceeded, task_details(resource, output_details(&result)));
         self.complete(id, Some(result));
     }
 
@@ -164,7 +160,7 @@ impl Run<'_> {
     }
 
     fn record_failure(&mut self, id: BranchId, kind: HistoryEventType, failure: &Failure) {
-        let mut details = task_details(self.resource(id), &[]);
+        let mut details = task_details(self.resource(id), []);
         if let (Value::Object(details), Value::Object(why)) = (&mut details, failure.details()) {
             details.extend(why);
         }
