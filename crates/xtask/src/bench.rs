@@ -73,16 +73,17 @@ fn engine(root: &Path) -> Result<Vec<Row>> {
 fn engine_rows(figures: &Value) -> Result<[Row; 3]> {
     let number = |name: &str| figures[name].as_f64().with_context(|| format!("the benchmark says no {name}"));
     let (floor_us, wall_us, load) = (number("floor_us")?, number("wall_us")?, number("load")?);
-    let (commits, cpu_us) = (number("commits")?, number("cpu_us")?);
+    let (commits, cpu_us, floor_cpu_us) = (number("commits")?, number("cpu_us")?, number("floor_cpu_us")?);
     let what = |what: &str| match figures["at_once"].as_u64() {
         Some(1) => format!("engine, one execution at a time: {what}"),
         at_once => format!("engine, {} executions at once: {what}", at_once.unwrap_or_default()),
     };
     let wall =
         format!("{wall_us:.0} µs, {:.2} times the disk's own {floor_us:.0} µs (load {load:.1})", wall_us / floor_us);
+    let cpu = format!("{cpu_us:.1} µs; an append and `fdatasync` by itself {floor_cpu_us:.1} µs");
     Ok([
         Row::new(what("fsyncs a transition"), format!("{commits:.3}")).target("at most 1.0", commits <= 1.0),
-        Row::new(what("processor a transition"), format!("{cpu_us:.1} µs")).target("at most 50 µs", cpu_us <= 50.0),
+        Row::new(what("processor a transition"), cpu).target("at most 50 µs", cpu_us <= 50.0),
         Row::new(what("wall time a transition"), wall),
     ])
 }
@@ -184,7 +185,7 @@ at once. A transition is one state entered and left, eleven an execution. Every 
 begins: an execution commits its start and ten answers. Many executions share commits. Processor time is that of the whole process,
 user and kernel, with starting the executions and hearing of their ends.
 Figures are the median of five rounds. The disk's own time is appending 400 bytes and `fdatasync`, measured in the same folder just before each
-round: a durable wall time means nothing without it. Commits and processor time hardly move with the load of the machine, wall time does.
+round: a durable wall time means nothing without it. The load of the machine moves wall time a lot, processor time some, commits hardly.
 Checkpoints of the log (two more `fsync`s in some thousand commits) are not counted.
 
 **Demo**: `gatewright demo --yes` by the wall clock, less the time of the commands that belong to its project (setup, build, checks, held-out tests).
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn a_missed_target_is_seen() {
         let figures = json!({
-            "at_once": 1, "floor_us": 100.0, "wall_us": 150.0, "commits": 1.001, "cpu_us": 50.0, "load": 0.5,
+            "at_once": 1, "floor_us": 100.0, "floor_cpu_us": 40.0, "wall_us": 150.0, "commits": 1.001, "cpu_us": 50.0, "load": 0.5,
         });
         let [fsyncs, cpu, wall] = engine_rows(&figures).unwrap();
         assert_eq!((fsyncs.met, cpu.met, wall.met), (Some(false), Some(true), None));
