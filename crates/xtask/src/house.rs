@@ -16,6 +16,7 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     let mut problems = rooms(root)?;
     problems.extend(substitutions(root)?);
     problems.extend(files.iter().filter_map(|path| drawer(path)));
+    problems.extend(orphans(root, &files)?);
     for path in files.iter().filter(|path| path.ends_with(".rs")) {
         let source = std::fs::read_to_string(root.join(path)).with_context(|| path.clone())?;
         problems.extend(source_problems(path, &source));
@@ -74,6 +75,28 @@ fn substitutions(root: &Path) -> Result<Vec<String>> {
     Ok(problems)
 }
 
+/// Files of a crate's `src` that no other file of it declares as a module: nobody compiles them.
+fn orphans(root: &Path, files: &[String]) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for path in files.iter().filter(|path| path.ends_with(".rs")) {
+        let Some((home, inside)) = path.split_once("/src/") else { continue };
+        let parts: Vec<&str> = inside.trim_end_matches(".rs").split('/').collect();
+        let (Some(name), false) = (parts.iter().rev().find(|part| **part != "mod"), parts[0] == "bin") else {
+            continue;
+        };
+        let declared = format!("mod {name};");
+        let siblings = files.iter().filter(|other| other.starts_with(&format!("{home}/src/")) && *other != path);
+        let mut found = matches!(*name, "lib" | "main");
+        for sibling in siblings {
+            found = found || std::fs::read_to_string(root.join(sibling))?.contains(&declared);
+        }
+        if !found {
+            problems.push(format!("{path}: no file declares it as a module, so nobody compiles it"));
+        }
+    }
+    Ok(problems)
+}
+
 fn drawer(path: &str) -> Option<String> {
     let parts = path.split('/').map(|part| part.trim_end_matches(".rs"));
     let found = parts.clone().find(|part| DRAWERS.contains(part))?;
@@ -103,6 +126,21 @@ fn source_problems(path: &str, source: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_nobody_compiles_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["a/src/lib.rs", "a/src/used.rs", "a/src/left_over.rs"].map(str::to_owned);
+        std::fs::create_dir_all(folder.path().join("a/src")).unwrap();
+        files.iter().for_each(|file| std::fs::write(folder.path().join(file), "mod used;\n").unwrap());
+        let found = orphans(folder.path(), &files).unwrap();
+        assert!(found.len() == 1 && found[0].starts_with("a/src/left_over.rs"), "{found:?}");
+    }
+
+    #[test]
+    fn this_house_is_in_order() {
+        assert_eq!(problems(&crate::root()).unwrap(), Vec::<String>::new());
+    }
 
     #[test]
     fn drawers_are_seen_wherever_they_stand() {
