@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use std::fs;
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -57,8 +58,11 @@ fn marker(world: &World) -> String {
 fn a_stray_process_would_be_seen() {
     let world = World::quick();
     let marker = marker(&world);
-    let line = format!("read line; : {marker}");
-    let mut stray = Command::new("sh").args(["-c", &line]).stdin(Stdio::piped()).spawn().unwrap();
+    let line = format!("echo ready; read line; : {marker}");
+    let mut stray =
+        Command::new("sh").args(["-c", &line]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // A process that was only just started has no command line yet: its first word says that it has.
+    stray.stdout.take().unwrap().read_exact(&mut [0; 5]).unwrap();
     assert_eq!(processes_with(&marker).len(), 1);
     drop(stray.stdin.take());
     stray.wait().unwrap();

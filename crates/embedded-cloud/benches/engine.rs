@@ -46,7 +46,7 @@ struct Figures {
 
 fn main() -> Result<()> {
     let as_json = std::env::args().any(|argument| argument == "--json");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     for (at_once, executions) in [(1, 100), (100, 1_000)] {
         let rounds = (0..ROUNDS).map(|_| round(&runtime, at_once, executions)).collect::<Result<Vec<_>>>()?;
         let figures = median(&rounds);

@@ -58,7 +58,7 @@ impl<'a> View<'a> {
     }
 
     fn execution_context(&self, names: &AllNames<'_>) -> JValue {
-        let identity = &self.execution.identity;
+        let identity = &self.execution.origin.identity;
         let mut members = vec![
             ("Id", JValue::from(identity.execution_arn.as_str())),
             ("Name", JValue::from(identity.execution_name.as_str())),
@@ -68,7 +68,7 @@ impl<'a> View<'a> {
         ];
         // By far the largest member, and the least read.
         if names.reads("context.Execution.Input") {
-            members.push(("Input", to_query(&self.execution.input)));
+            members.push(("Input", to_query(&self.execution.origin.input)));
         }
         object(members)
     }
@@ -82,7 +82,7 @@ impl<'a> View<'a> {
     }
 
     fn machine_context(&self) -> JValue {
-        let identity = &self.execution.identity;
+        let identity = &self.execution.origin.identity;
         object([
             ("Id", JValue::from(identity.machine_arn.as_str())),
             ("Name", JValue::from(identity.machine_name.as_str())),

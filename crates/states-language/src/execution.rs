@@ -43,7 +43,7 @@ impl Status {
 }
 
 /// Who an execution is; what `$states.context.Execution` and `.StateMachine` show.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The execution's ARN.
     pub execution_arn: String,
@@ -57,16 +57,26 @@ pub struct Identity {
     pub role_arn: String,
 }
 
+/// What an execution has from its start and keeps: written once, apart from the state that every step rewrites.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it was started with.
+    pub input: Value,
+}
+
 /// The whole durable state of one execution.
 ///
-/// Serialises to JSON without loss: reading it back between any two steps changes nothing that follows. It refers to
-/// the states of its [`crate::Machine`] by position, so it must be stepped with the definition it was started with.
+/// Serialises to JSON without its [`Origin`], which [`Execution::with_origin`] gives back: reading it so between any
+/// two steps changes nothing that follows. It refers to the states of its [`crate::Machine`] by position, so it must
+/// be stepped with the definition it was started with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Execution {
     #[serde(rename = "v", deserialize_with = "known_format")]
     format: u32,
-    pub(crate) identity: Identity,
-    pub(crate) input: Value,
+    #[serde(skip)]
+    pub(crate) origin: Origin,
     /// `None` until [`crate::Event::Start`].
     pub(crate) started_ms: Option<i64>,
     pub(crate) outcome: Option<Outcome>,
@@ -237,8 +247,7 @@ impl Execution {
     pub fn new(identity: Identity, input: Value) -> Self {
         Self {
             format: FORMAT,
-            identity,
-            input,
+            origin: Origin { identity, input },
             started_ms: None,
             outcome: None,
             last_id: 0,
@@ -248,9 +257,19 @@ impl Execution {
         }
     }
 
+    /// What it has from its start.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// A state that was read, with what its execution has from its start.
+    pub fn with_origin(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
     /// Who it is.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.origin.identity
     }
 
     /// Where it stands.
@@ -265,7 +284,7 @@ impl Execution {
 
     /// What it was started with.
     pub fn input(&self) -> &Value {
-        &self.input
+        &self.origin.input
     }
 
     /// When it started, in milliseconds since the Unix epoch.

@@ -17,7 +17,7 @@ mod time;
 pub use child::ChildExecution;
 pub use definition::{Machine, Problem};
 pub use event::{Action, Env, Event, Ignored, Outcome, Step, TaskId, TimerId};
-pub use execution::{Execution, Identity, Status};
+pub use execution::{Execution, Identity, Origin, Status};
 pub use history::{HistoryEvent, HistoryEventType, MAX_HISTORY_EVENTS};
 pub use limits::MAX_PAYLOAD_BYTES;
 pub use step::step;

@@ -237,7 +237,9 @@ impl Engine {
 
     /// The state of a row.
     pub(super) fn state(&self, recorded: &Recorded) -> Result<Execution, EngineError> {
-        serde_json::from_slice(&recorded.state).map_err(|error| self.unreadable(recorded, error.to_string()))
+        let unreadable = |error: serde_json::Error| self.unreadable(recorded, error.to_string());
+        let state: Execution = serde_json::from_slice(&recorded.state).map_err(unreadable)?;
+        Ok(state.with_origin(serde_json::from_slice(&recorded.origin).map_err(unreadable)?))
     }
 
     pub(super) fn unreadable(&self, recorded: &Recorded, reason: String) -> EngineError {
@@ -280,7 +282,7 @@ impl Engine {
         Ok(Ok((step.actions, Transition { execution: live.id, state, end, events })))
     }
 
-    fn encode(&self, live: &Live, value: &impl serde::Serialize) -> Result<Vec<u8>, EngineError> {
+    pub(super) fn encode(&self, live: &Live, value: &impl serde::Serialize) -> Result<Vec<u8>, EngineError> {
         let mut text = Vec::with_capacity(TYPICAL_BYTES);
         serde_json::to_writer(&mut text, value).map_err(|error| EngineError::Unreadable {
             execution: live.execution.identity().execution_arn.clone(),

@@ -18,7 +18,7 @@ const TABLES: &str = "
     CREATE TABLE executions (
         id INTEGER PRIMARY KEY, machine TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
         status TEXT NOT NULL, started_ms INTEGER NOT NULL, stopped_ms INTEGER,
-        parent INTEGER, parent_task INTEGER, state BLOB NOT NULL,
+        parent INTEGER, parent_task INTEGER, state BLOB NOT NULL, origin BLOB NOT NULL,
         UNIQUE (machine, name));
     CREATE INDEX executions_by_machine ON executions (machine);
     CREATE INDEX executions_by_status ON executions (machine, status);
@@ -127,6 +127,8 @@ pub(super) struct Recorded {
     pub(super) parent: Option<Parent>,
     /// The serialised [`states_language::Execution`]; empty in listings.
     pub(super) state: Vec<u8>,
+    /// The serialised [`states_language::Origin`], which no transition rewrites; empty in listings.
+    pub(super) origin: Vec<u8>,
 }
 
 impl Recorded {
@@ -136,9 +138,9 @@ impl Recorded {
 }
 
 const RECORDED: &str =
-    "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state FROM executions";
+    "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state, origin FROM executions";
 const LISTED: &str =
-    "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, x'' FROM executions";
+    "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, x'', x'' FROM executions";
 
 fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
     let parent: Option<i64> = row.get(7)?;
@@ -153,6 +155,7 @@ fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
         stopped_ms: row.get(6)?,
         parent: parent.zip(task).map(|(execution, task)| Parent { execution, task: TaskId(task as u64) }),
         state: row.get(9)?,
+        origin: row.get(10)?,
     })
 }
 
@@ -224,8 +227,8 @@ pub(super) fn begin(
         return Ok(Some(old));
     }
     let sql = "INSERT INTO executions
-        (id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        (id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state, origin)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     let stopped_ms = transition.end.map(|(_, stopped_ms)| stopped_ms);
     let status = transition.end.map_or(Status::Running, |(status, _)| status).as_str();
     let (parent, task) = (new.parent.map(|p| p.execution), new.parent.map(|p| p.task.0 as i64));
@@ -239,7 +242,8 @@ pub(super) fn begin(
         stopped_ms,
         parent,
         task,
-        transition.state
+        transition.state,
+        new.origin
     ])?;
     append(connection, transition)?;
     Ok(None)

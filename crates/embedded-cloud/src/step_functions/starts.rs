@@ -74,6 +74,8 @@ impl Engine {
             role_arn: self.place.role_arn(),
         };
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let execution = Execution::new(identity, begin.input.clone());
+        let live = Live { id, machine, execution, stopped_ms: None, invocations: 0 };
         let recorded = Recorded {
             id,
             machine: begin.machine.clone(),
@@ -84,9 +86,9 @@ impl Engine {
             stopped_ms: None,
             parent: begin.parent,
             state: Vec::new(),
+            origin: self.encode(&live, live.execution.origin())?,
         };
-        let execution = Execution::new(identity, begin.input.clone());
-        Ok((Live { id, machine, execution, stopped_ms: None, invocations: 0 }, recorded))
+        Ok((live, recorded))
     }
 
     /// What a start means whose name is taken.

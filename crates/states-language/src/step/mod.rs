@@ -96,11 +96,11 @@ impl Run<'_> {
 
     fn start(&mut self) {
         self.execution.started_ms = Some(self.now);
-        let input = self.execution.input.clone();
+        let input = self.execution.origin.input.clone();
         let branch = self.new_branch(self.machine.start, input, None);
         debug_assert!(branch == ROOT);
-        let role = ("roleArn", Value::from(self.execution.identity.role_arn.as_str()));
-        let started = details(input_details(&self.execution.input).into_iter().chain([role]));
+        let role = ("roleArn", Value::from(self.execution.origin.identity.role_arn.as_str()));
+        let started = details(input_details(&self.execution.origin.input).into_iter().chain([role]));
         self.record(ROOT, HistoryEventType::ExecutionStarted, started);
         // AWS chains the first state's entry to nothing, not to the start.
         self.branch_mut(ROOT).last_event = 0;

@@ -88,7 +88,7 @@ impl Run<'_> {
         }
         // A function that was invoked runs to its end, and its answer finds the task closed.
         if let Call::Execution { child, .. } = call {
-            let parent = &self.execution.identity.execution_arn;
+            let parent = &self.execution.origin.identity.execution_arn;
             let cause = format!(
                 "The Task state in AWS Step Functions execution [{parent}] which was managing this resource was aborted"
             );

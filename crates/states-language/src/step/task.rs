@@ -42,7 +42,7 @@ impl Run<'_> {
 
     fn scheduled(&self, resource: Resource, arguments: &Value, timeout: Option<i64>, heartbeat: Option<i64>) -> Value {
         // arn:aws:states:REGION:ACCOUNT:stateMachine:NAME
-        let region = self.execution.identity.machine_arn.split(':').nth(3).unwrap_or_default();
+        let region = self.execution.origin.identity.machine_arn.split(':').nth(3).unwrap_or_default();
         let members = [("region", Value::from(region)), ("parameters", arguments.to_string().into())];
         let limits = [("timeoutInSeconds", timeout), ("heartbeatInSeconds", heartbeat)];
         let limits = limits.into_iter().filter_map(|(name, seconds)| Some((name, seconds?.into())));

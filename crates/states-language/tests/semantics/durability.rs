@@ -109,7 +109,9 @@ fn play(machine: &Machine, script: &[u16], reread: impl Fn(usize) -> bool) -> (V
     for (i, choice) in script.iter().enumerate() {
         if reread(i) {
             let text = serde_json::to_vec(&execution).expect("written");
+            let origin = serde_json::to_vec(execution.origin()).expect("written");
             let read: Execution = serde_json::from_slice(&text).expect("read");
+            let read = read.with_origin(serde_json::from_slice(&origin).expect("read"));
             assert_eq!(read, execution, "what is read is what was written");
             execution = read;
         }
