@@ -81,6 +81,25 @@ fn named(error: FunctionError) -> CloudError {
 mod tests {
     use super::*;
 
+    /// What stands at a deployment's entrances, which one machine has not got.
+    const ONLY_DEPLOYED: [&str; 4] = ["api", "events", "gate-callback", "janitor"];
+
+    #[test]
+    fn every_folder_of_functions_is_registered_or_only_deployed() {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions");
+        let folders = std::fs::read_dir(home).unwrap().map(|entry| entry.unwrap().path());
+        let folders = folders.filter(|folder| folder.join("Cargo.toml").is_file());
+        let names: Vec<String> =
+            folders.map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        for name in &names {
+            let here = FUNCTIONS.contains(&name.as_str());
+            assert!(here || ONLY_DEPLOYED.contains(&name.as_str()), "functions/{name} is not registered");
+        }
+        for name in FUNCTIONS {
+            assert!(names.iter().any(|folder| folder == name), "{name} is no folder of functions/");
+        }
+    }
+
     #[tokio::test]
     async fn every_function_is_registered_under_its_name() {
         let sdk = SdkConfig::builder().behavior_version(aws_sdk_sfn::config::BehaviorVersion::latest()).build();

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use regex::Regex;
 
-const MACHINES: &[&str] = &["pipeline", "task-graph", "task"];
+const MACHINE_END: &str = ".asl.json";
 const DRAWERS: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "imp"];
 const LONGEST_FILE: usize = 500;
 
@@ -14,7 +14,7 @@ const LONGEST_FILE: usize = 500;
 pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     let files = crate::files(root)?;
     let mut problems = rooms(root)?;
-    problems.extend(substitutions(root)?);
+    problems.extend(substitutions(root, &files)?);
     problems.extend(files.iter().filter_map(|path| drawer(path)));
     problems.extend(orphans(root, &files)?);
     for path in files.iter().filter(|path| path.ends_with(".rs")) {
@@ -59,20 +59,26 @@ fn rooms(root: &Path) -> Result<Vec<String>> {
 }
 
 /// Every `${name}` of a machine is a function's folder or a machine's file, with `_` for `-`.
-fn substitutions(root: &Path) -> Result<Vec<String>> {
+fn substitutions(root: &Path, files: &[String]) -> Result<Vec<String>> {
     let mut known: BTreeSet<String> =
         folders(&root.join("functions"))?.iter().map(|name| name.replace('-', "_")).collect();
-    known.extend(MACHINES.iter().map(|name| name.replace('-', "_")));
+    let machines: Vec<&str> = files.iter().filter_map(|path| machine(path)).collect();
+    known.extend(machines.iter().map(|name| name.replace('-', "_")));
     let pattern = Regex::new(r"\$\{([^}]*)\}")?;
     let mut problems = Vec::new();
-    for machine in MACHINES {
-        let path = format!("state-machines/{machine}.asl.json");
+    for machine in machines {
+        let path = format!("state-machines/{machine}{MACHINE_END}");
         let text = std::fs::read_to_string(root.join(&path)).with_context(|| path.clone())?;
         let strangers = pattern.captures_iter(&text).filter(|found| !known.contains(&found[1]));
         problems
             .extend(strangers.map(|found| format!("{path}: ${{{}}} is neither a function nor a machine", &found[1])));
     }
     Ok(problems)
+}
+
+/// The name of the machine that a file defines.
+fn machine(path: &str) -> Option<&str> {
+    path.strip_prefix("state-machines/")?.strip_suffix(MACHINE_END)
 }
 
 /// Files of a crate's `src` that no other file of it declares as a module: nobody compiles them.
@@ -103,24 +109,25 @@ fn drawer(path: &str) -> Option<String> {
     Some(format!("{path}: {found} is a drawer; name the thing"))
 }
 
-/// Length, unfinished work and `unwrap` in what is shipped (tests start at `#[cfg(test)]`).
+/// Ignored tests wherever they stand, and the length of what is shipped (tests start at `#[cfg(test)]`).
 fn source_problems(path: &str, source: &str) -> Vec<String> {
-    let in_tests = path.starts_with("tests/") || path.contains("/tests/") || path.contains("/benches/");
-    if in_tests {
-        return Vec::new();
-    }
-    let shipped: Vec<&str> = source.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).collect();
-    let mut problems = Vec::new();
-    if shipped.len() > LONGEST_FILE {
-        problems.push(format!("{path}: {} lines of production code, more than {LONGEST_FILE}", shipped.len()));
-    }
-    for (number, line) in shipped.iter().enumerate() {
-        let code = line.split("//").next().unwrap_or_default();
-        if code.contains(concat!("#[ig", "nore")) {
-            problems.push(format!("{path}:{}: an ignored test tests nothing", number + 1));
-        }
+    let ignored = source.lines().zip(1..).filter(|(line, _)| ignores(line));
+    let mut problems: Vec<String> =
+        ignored.map(|(_, number)| format!("{path}:{number}: an ignored test tests nothing")).collect();
+    let is_shipped =
+        !["tests/", "benches/"].iter().any(|place| path.starts_with(place) || path.contains(&format!("/{place}")));
+    let shipped = source.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
+    if is_shipped && shipped > LONGEST_FILE {
+        problems.push(format!("{path}: {shipped} lines of production code, more than {LONGEST_FILE}"));
     }
     problems
+}
+
+/// Whether an attribute of this line takes a test out, always or under a condition.
+fn ignores(line: &str) -> bool {
+    let attribute = line.trim_start().strip_prefix("#[").unwrap_or_default();
+    let words = |text: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "ignore");
+    attribute.starts_with("ignore") || (attribute.starts_with("cfg_attr") && words(attribute))
 }
 
 #[cfg(test)]
@@ -147,6 +154,31 @@ mod tests {
         assert!(drawer("crates/store/src/utils.rs").is_some());
         assert!(drawer("crates/helpers/src/lib.rs").is_some());
         assert!(drawer("crates/store/src/runs.rs").is_none());
+    }
+
+    #[test]
+    fn an_ignored_test_is_seen_wherever_it_stands() {
+        let test = |attribute: &str| {
+            format!("fn shipped() {{}}\n#[cfg(test)]\nmod tests {{\n    {attribute}\n    fn a() {{}}\n}}\n")
+        };
+        for place in ["crates/a/src/b.rs", "crates/a/tests/b.rs", "tests/tests/b.rs"] {
+            for attribute in ["#[ignore]", "#[ignore = \"slow\"]", "#[cfg_attr(unix, ignore)]"] {
+                let found = source_problems(place, &test(attribute));
+                assert_eq!(found, [format!("{place}:4: an ignored test tests nothing")], "{attribute}");
+            }
+            assert_eq!(source_problems(place, &test("#[test] // ignore the rest")), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn a_machine_that_calls_a_stranger_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = "state-machines/new-one.asl.json".to_owned();
+        std::fs::create_dir_all(folder.path().join("state-machines")).unwrap();
+        std::fs::create_dir_all(folder.path().join("functions")).unwrap();
+        std::fs::write(folder.path().join(&path), "${new_one} ${stranger}").unwrap();
+        let found = substitutions(folder.path(), std::slice::from_ref(&path)).unwrap();
+        assert_eq!(found, [format!("{path}: ${{stranger}} is neither a function nor a machine")]);
     }
 
     #[test]

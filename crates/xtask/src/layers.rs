@@ -29,7 +29,10 @@ const FUNCTIONS: u8 = 4;
 /// Every dependency that points sideways or upwards, and every crate without a layer.
 pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     let metadata = crate::output(root, "cargo", &["metadata", "--format-version", "1", "--no-deps"])?;
-    let metadata: Value = serde_json::from_str(&metadata)?;
+    breaches(&serde_json::from_str(&metadata)?)
+}
+
+fn breaches(metadata: &Value) -> Result<Vec<String>> {
     let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
     let mut layers = BTreeMap::new();
     let mut problems = Vec::new();
@@ -43,8 +46,8 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     for package in packages {
         let name = text(&package["name"]);
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
-            // A test may look upwards; what is shipped may not.
-            let shipped = dependency["kind"].is_null();
+            // A test may look upwards; what is shipped, and what builds it, may not.
+            let shipped = dependency["kind"] != "dev";
             let target = text(&dependency["name"]);
             problems.extend(layers.get(name).zip(layers.get(target)).filter(|(a, b)| shipped && a <= b).map(
                 |(a, b)| {
@@ -69,6 +72,8 @@ fn text(value: &Value) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -76,6 +81,19 @@ mod tests {
         assert_eq!(layer("tester", "/x/functions/tester/Cargo.toml"), Some(4));
         assert_eq!(layer("store", "/x/crates/store/Cargo.toml"), Some(2));
         assert_eq!(layer("utils", "/x/crates/utils/Cargo.toml"), None);
+    }
+
+    #[test]
+    fn what_builds_a_crate_is_held_to_its_layer_and_what_tests_it_is_not() {
+        let package = |name: &str, kind: Value| {
+            let dependencies = json!([{"name": "runner", "kind": kind}]);
+            json!({"name": name, "manifest_path": "/x/crates/Cargo.toml", "dependencies": dependencies})
+        };
+        let found = |kind: Value| {
+            let metadata = json!({"packages": [package("config", kind), package("runner", json!("dev"))]});
+            breaches(&metadata).unwrap().len()
+        };
+        assert_eq!([json!(null), json!("build"), json!("dev")].map(found), [1, 1, 0]);
     }
 
     #[test]
