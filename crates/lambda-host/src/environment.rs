@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use store::Names;
 
 /// Why a function could not be hosted.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,19 @@ impl Environment {
     /// [`HostError::MissingVariable`] if it is missing or empty.
     pub fn require(&self, name: &'static str) -> Result<&str, HostError> {
         self.get(name).ok_or(HostError::MissingVariable(name))
+    }
+
+    /// What the stage's resources are called. A bucket's name is shared by everybody on AWS, so it cannot be made of the
+    /// stage alone and comes in a variable of its own.
+    ///
+    /// # Errors
+    /// [`HostError::MissingVariable`] without `GATEWRIGHT_STAGE`.
+    pub fn names(&self) -> Result<Names, HostError> {
+        let mut names = Names::for_stage(self.require("GATEWRIGHT_STAGE")?);
+        if let Some(bucket) = self.get("GATEWRIGHT_BUCKET") {
+            bucket.clone_into(&mut names.bucket);
+        }
+        Ok(names)
     }
 
     /// Every variable's name and value.
@@ -119,6 +133,14 @@ pub fn stage_from_environment() -> Result<String, HostError> {
     Environment::of_process().require("GATEWRIGHT_STAGE").map(str::to_owned)
 }
 
+/// What the resources of this process' stage are called, as [`Environment::names`] has it.
+///
+/// # Errors
+/// [`HostError::MissingVariable`] without `GATEWRIGHT_STAGE`.
+pub fn names_from_environment() -> Result<Names, HostError> {
+    Environment::of_process().names()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +171,16 @@ mod tests {
         let elsewhere = Endpoints(Environment::of(CREDENTIALS));
         let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url");
         assert_eq!(elsewhere.load_config(key.build().unwrap()), None);
+    }
+
+    #[test]
+    fn a_bucket_may_have_a_name_of_its_own() {
+        let names = Environment::of([("GATEWRIGHT_STAGE", "dev")]).names().unwrap();
+        assert_eq!(names, Names::for_stage("dev"));
+        let variables = [("GATEWRIGHT_STAGE", "dev"), ("GATEWRIGHT_BUCKET", "gatewright-dev-1-eu-central-1")];
+        let elsewhere = Environment::of(variables).names().unwrap();
+        assert_eq!(elsewhere, Names { bucket: "gatewright-dev-1-eu-central-1".into(), ..names });
+        assert!(Environment::default().names().is_err());
     }
 
     #[test]

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use lambda_host::{HostError, OsRandomness, SystemClock};
-use store::Names;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), HostError> {
     let sdk = lambda_host::sdk_config_from_environment()?;
-    let names = Names::for_stage(&lambda_host::stage_from_environment()?);
+    let names = lambda_host::names_from_environment()?;
     let scratch = std::env::temp_dir().join("gatewright");
     let context = orchestrator::Context::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness), scratch);
     let context = Arc::new(context);
