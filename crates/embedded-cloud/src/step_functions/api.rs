@@ -75,7 +75,7 @@ impl Engine {
         let machine = self.place.machine_name(&start.state_machine_arn)?.to_owned();
         let name = start.name.unwrap_or_else(|| uuid(&*self.randomness));
         let input = execution_input(start.input.as_deref().unwrap_or("{}"))?;
-        let begun = self.begin(Begin { machine, name, input, parent: None }).await?;
+        let begun = self.begin_for(Begin { machine, name, input, parent: None }).await?;
         Ok(json!({ "executionArn": begun.arn, "startDate": seconds(begun.started_ms) }))
     }
 

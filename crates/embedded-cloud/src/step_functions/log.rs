@@ -7,11 +7,11 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::records;
 
@@ -93,7 +93,7 @@ struct Broken;
 /// What the writer thread and the handles share.
 #[derive(Default)]
 struct Shared {
-    stopped: OnceLock<String>,
+    stopped: watch::Sender<Option<String>>,
     commits: AtomicU64,
     writes: AtomicU64,
 }
@@ -102,7 +102,7 @@ impl Shared {
     /// Notes why the log stops. To be called before any waiting answer is dropped, so that who waits finds the reason.
     fn stop(&self, reason: String) -> Broken {
         tracing::error!(reason, "the Step Functions log stops");
-        let _ = self.stopped.set(reason);
+        self.stopped.send_if_modified(|stopped| stopped.is_none() && stopped.replace(reason).is_none());
         Broken
     }
 }
@@ -179,7 +179,17 @@ impl Log {
     }
 
     fn stopped(&self) -> LogError {
-        LogError::Stopped(self.shared.stopped.get().cloned().unwrap_or_else(|| "it was closed".into()))
+        LogError::Stopped(self.shared.stopped.borrow().clone().unwrap_or_else(|| "it was closed".into()))
+    }
+
+    /// Ends when a write has failed, with the reason; never of a log that is merely closed.
+    pub(super) async fn failed(&self) -> String {
+        let mut stopped = self.shared.stopped.subscribe();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The sender lives as long as this log.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -289,6 +299,7 @@ mod tests {
         let failed = log.write(|connection| connection.execute("INSERT INTO nowhere VALUES (1)", [])).await;
         assert!(failed.unwrap_err().to_string().contains("nowhere"));
         assert!(add(&log, "late".into()).await.unwrap_err().to_string().contains("nowhere"));
+        assert!(log.failed().await.contains("nowhere"));
     }
 
     #[test]

@@ -163,6 +163,11 @@ impl StepFunctions {
         self.0.0.log.stats()
     }
 
+    /// Ends when the log has failed, with the reason: nothing goes on until it is opened again.
+    pub async fn failed(&self) -> String {
+        self.0.0.log.failed().await
+    }
+
     /// Stops driving, drops the functions and closes the file, as if the process had ended.
     ///
     /// Needed where functions hold clones of this engine: then the last clone never goes by itself.

@@ -137,8 +137,7 @@ impl Recorded {
     }
 }
 
-const RECORDED: &str =
-    "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state, origin FROM executions";
+const RECORDED: &str = "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state, origin FROM executions";
 const LISTED: &str =
     "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, x'', x'' FROM executions";
 

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 use states_language::{Event, Execution, Identity};
+use tokio::sync::oneshot;
 
+use super::EngineError;
 use super::arn::{check_name, no_machine};
 use super::driver::{Engine, Live};
 use super::records::{self, Parent, Recorded};
@@ -27,6 +29,14 @@ pub(super) struct Begun {
 }
 
 impl Engine {
+    /// Starts an execution for somebody who may go away meanwhile: what is recorded is also set off.
+    pub(super) async fn begin_for(self: &Arc<Self>, begin: Begin) -> Result<Begun, AwsError> {
+        let (reply, answer) = oneshot::channel();
+        let engine = self.clone();
+        self.spawn(async move { drop(reply.send(engine.begin(begin).await)) });
+        answer.await.map_err(|_| EngineError::NotRunning)?
+    }
+
     /// Starts an execution, or answers the one that an equal start has made: for the same task of the same parent, or
     /// with the same input while it runs.
     pub(super) async fn begin(self: &Arc<Self>, begin: Begin) -> Result<Begun, AwsError> {

@@ -1,5 +1,9 @@
 //! Many executions at once.
 
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, mpsc};
+
+use embedded_cloud::step_functions::{CommitHook, CommitPoint, CommitSide};
 use futures::future::{join_all, try_join_all};
 use serde_json::json;
 
@@ -45,4 +49,31 @@ async fn equal_starts_at_once_are_one_execution() {
     let list = json!({ "stateMachineArn": machine_arn(&engine, "m") });
     let listed = engine.handle("ListExecutions", list).await.unwrap();
     assert_eq!(listed["executions"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_starts_an_execution_may_go_away_meanwhile() {
+    let world = World::new(&[("m", machine("A", json!({ "A": work("a", json!({ "End": true })) })))]);
+    let (at_the_disk, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    // The first commit is the machine's, the second the start's.
+    let start = CommitPoint { number: 2, side: CommitSide::Before };
+    let hook: CommitHook = Arc::new(move |point| {
+        if point == start {
+            at_the_disk.send(()).unwrap();
+            held.lock().unwrap().recv().unwrap();
+        }
+        ControlFlow::Continue(())
+    });
+    let engine = world.open(Some(hook)).await.unwrap();
+    world.drive(&engine);
+    let client = engine.clone();
+    let client = tokio::spawn(async move { begin(&client, "m", "e", json!({})).await });
+    arrived.recv().await.unwrap();
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled());
+    release.send(()).unwrap();
+    world.until(|| (world.asked.works() == [("a".to_owned(), 1)].into()).then_some(())).await;
+    assert_eq!(output(&ended(&engine, &engine.place().execution_arn("m", "e")).await), json!({ "done": "a" }));
 }

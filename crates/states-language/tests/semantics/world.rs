@@ -131,7 +131,8 @@ impl World {
 
     pub(crate) fn send(&mut self, event: Event) -> Step {
         let text = serde_json::to_string(&self.execution).expect("an execution can be written");
-        self.execution = serde_json::from_str(&text).expect("what was written can be read");
+        let read: Execution = serde_json::from_str(&text).expect("what was written can be read");
+        self.execution = read.with_origin(self.execution.origin().clone());
         let step = step(&self.machine, &mut self.execution, event, &mut self.env);
         self.history.extend(step.history.iter().cloned());
         for action in step.actions.clone() {
