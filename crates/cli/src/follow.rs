@@ -56,6 +56,10 @@ pub(crate) async fn follow(
         let seen = tokio::select! {
             code = following.see_through(&local) => code,
             () = local.driver_gone() => Err(Problem { message: String::new(), exit: problem::DRIVER_GONE }),
+            reason = local.failed() => {
+                let cure = format!("make room or mend the disk, then `gatewright runs resume {run_id}`");
+                Err(Problem::missing(format!("the state folder takes no more writes ({reason}): {cure}")))
+            }
             _ = tokio::signal::ctrl_c() => {
                 let message = format!("interrupted; the run is kept: go on with `gatewright runs resume {run_id}`");
                 Err(Problem { message, exit: problem::INTERRUPTED })

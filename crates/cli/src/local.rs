@@ -122,6 +122,14 @@ impl Local {
         }
     }
 
+    /// Ends when this process drives and its disk takes no more, with the reason.
+    pub(crate) async fn failed(&self) -> String {
+        match &self.part {
+            Part::Driver { cloud, .. } => cloud.step_functions().failed().await,
+            Part::Reader(_) | Part::Client(_) => std::future::pending().await,
+        }
+    }
+
     /// Opens the folder again after the driver went away.
     pub(crate) async fn reopen(self) -> Result<Self, Problem> {
         let state = self.state.clone();

@@ -240,17 +240,14 @@ async fn stop(state: &Path, run_id: &RunId) -> Result<u8, Problem> {
         reason: "A person stopped it.".into(),
         next_step: format!("`gatewright runs resume {run_id}` goes on from where it was."),
     };
-    local
-        .store
-        .update_run(run_id, |run| {
-            run.status = RunStatus::Stopped;
-            run.outcome = Some(outcome.clone());
-        })
-        .await?;
-    local.store.void_gates(run_id).await?;
-    local.store.append_event(run_id, NewEvent::new("run.ended", "stopped by a person")).await?;
+    let event = NewEvent::new("run.ended", "stopped by a person");
+    let run = local.store.end_run(run_id, RunStatus::Stopped, outcome, event).await?;
     local.close().await;
-    println!("{run_id} is stopped; `gatewright runs resume {run_id}` goes on");
+    match (run.status, run.branch) {
+        (RunStatus::Stopped, _) => println!("{run_id} is stopped; `gatewright runs resume {run_id}` goes on"),
+        (_, Some(branch)) => println!("{run_id} had landed before it could be stopped: branch {branch}"),
+        (status, None) => println!("{run_id} had ended before it could be stopped: {}", render::words(status)),
+    }
     Ok(0)
 }
 

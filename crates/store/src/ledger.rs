@@ -6,7 +6,7 @@ use run_model::budget::{Budget, TokenUsage, UsageEntry, UsageState};
 use run_model::{RunId, SessionId};
 
 use crate::record::{Record, Stored, check_schema, number_of};
-use crate::table::{ATTEMPTS, Addition, Attributes, Condition, Key, Outcome, Range, Write, number};
+use crate::table::{ATTEMPTS, Addition, Attributes, Condition, Guard, Key, Outcome, Range, Write, number};
 use crate::{Store, StoreError};
 
 const BUDGET_SCHEMA: u32 = 1;
@@ -60,19 +60,28 @@ impl Store {
     /// as high already stays. Returns the budget as it stands.
     ///
     /// # Errors
-    /// As [`Store::budget`].
+    /// As [`Store::budget`]; [`StoreError::Conflict`] if others raised it again and again.
     pub async fn raise_budget(&self, run: &RunId, limit_microusd: u64) -> Result<Budget, StoreError> {
-        let budget = self.budget(run).await?;
-        let more_microusd = limit_microusd.saturating_sub(budget.limit_microusd);
-        let more_tokens =
-            u128::from(budget.limit_tokens) * u128::from(more_microusd) / u128::from(budget.limit_microusd.max(1));
-        let (usd, tokens) = (signed(more_microusd), i64::try_from(more_tokens).unwrap_or(i64::MAX));
-        let amounts =
-            [("limit_microusd", usd), ("left_microusd", usd), ("limit_tokens", tokens), ("left_tokens", tokens)];
         let key = Key::budget(run);
-        let raise = || Addition { key: Key::budget(run), amounts: amounts.to_vec(), stay_positive: false };
-        self.transact(&key, || vec![Write::Add(raise())]).await?;
-        self.budget(run).await
+        for _ in 0..ATTEMPTS {
+            let budget = self.budget(run).await?;
+            let more_microusd = limit_microusd.saturating_sub(budget.limit_microusd);
+            if more_microusd == 0 {
+                return Ok(budget);
+            }
+            let more_tokens =
+                u128::from(budget.limit_tokens) * u128::from(more_microusd) / u128::from(budget.limit_microusd.max(1));
+            let (usd, tokens) = (signed(more_microusd), i64::try_from(more_tokens).unwrap_or(i64::MAX));
+            let amounts =
+                [("limit_microusd", usd), ("left_microusd", usd), ("limit_tokens", tokens), ("left_tokens", tokens)];
+            let guard = Guard::Unchanged("limit_microusd", signed(budget.limit_microusd));
+            let raise = || vec![Write::Add(Addition { key: Key::budget(run), amounts: amounts.to_vec(), guard })];
+            if self.transact(&key, raise).await?.is_written() {
+                return self.budget(run).await;
+            }
+            self.step_aside().await;
+        }
+        Err(StoreError::Conflict(key.to_string()))
     }
 
     /// Every call of the run, in the order they were reserved.
@@ -111,7 +120,7 @@ impl Store {
             let taken = Addition {
                 key: Key::budget(run),
                 amounts: vec![("left_microusd", -signed(cost_microusd)), ("left_tokens", -signed(tokens))],
-                stay_positive: true,
+                guard: Guard::StayPositive,
             };
             vec![Write::Put(item.clone(), Condition::absent()), Write::Add(taken)]
         };
@@ -145,7 +154,7 @@ impl Store {
             ];
             let item = self.encode(run, &key, &mut value, version + 1).await?;
             let writes = || {
-                let back = Addition { key: Key::budget(run), amounts: given_back.to_vec(), stay_positive: false };
+                let back = Addition { key: Key::budget(run), amounts: given_back.to_vec(), guard: Guard::Nothing };
                 vec![Write::Put(item.clone(), Condition::version(version)), Write::Add(back)]
             };
             if self.transact(&key, writes).await?.is_written() {

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use run_model::RunId;
 use run_model::budget::Budget;
-use run_model::run::{RUN_SCHEMA, RunRecord, Stage};
+use run_model::run::{Outcome, RUN_SCHEMA, RunRecord, RunStatus, Stage};
 
 use crate::events::NewEvent;
 use crate::record::Record;
@@ -109,6 +109,33 @@ impl Store {
             NewEvent::new("stage.entered", stage.as_str())
         };
         self.update_run_telling(run, enter).await
+    }
+
+    /// Ends a run from outside, with one event, and makes its open gates void. A run that has ended, or has landed, stays as
+    /// it is. Returns the record as it stands.
+    ///
+    /// # Errors
+    /// As [`Store::update_run`].
+    pub async fn end_run(
+        &self,
+        run: &RunId,
+        status: RunStatus,
+        outcome: Outcome,
+        event: NewEvent,
+    ) -> Result<RunRecord, StoreError> {
+        let end = |record: &mut RunRecord| {
+            if record.status.is_final() || record.branch.is_some() {
+                return None;
+            }
+            record.status = status;
+            record.outcome = Some(outcome.clone());
+            Some(event.clone())
+        };
+        let record = self.modify_telling(run, &Key::run(run), &what(run), end).await?;
+        if record.status.is_final() {
+            self.void_gates(run).await?;
+        }
+        Ok(record)
     }
 
     /// Up to `limit` runs, the newest first. A run admitted a moment ago may still be missing on AWS.

@@ -167,8 +167,17 @@ impl Condition {
 pub(crate) struct Addition {
     pub(crate) key: Key,
     pub(crate) amounts: Vec<(&'static str, i64)>,
-    /// Whether each number has to stay at or above zero.
-    pub(crate) stay_positive: bool,
+    pub(crate) guard: Guard,
+}
+
+/// What an addition depends on, besides that its row is there.
+#[derive(Clone, Copy)]
+pub(crate) enum Guard {
+    Nothing,
+    /// Each number stays at or above zero.
+    StayPositive,
+    /// The number of this name is still what was read.
+    Unchanged(&'static str, i64),
 }
 
 impl Addition {
@@ -179,10 +188,15 @@ impl Addition {
             update = update.expression_attribute_names(format!("#a{index}"), name);
             update = update.expression_attribute_values(format!(":a{index}"), number(amount));
             adds.push(format!("#a{index} :a{index}"));
-            if self.stay_positive {
+            if matches!(self.guard, Guard::StayPositive) {
                 update = update.expression_attribute_values(format!(":m{index}"), number(-amount));
                 conditions.push(format!("#a{index} >= :m{index}"));
             }
+        }
+        if let Guard::Unchanged(name, value) = self.guard {
+            update = update.expression_attribute_names("#was", name);
+            update = update.expression_attribute_values(":was", number(value));
+            conditions.push("#was = :was".to_owned());
         }
         let expression = format!("ADD {}", adds.join(", "));
         update.update_expression(expression).condition_expression(conditions.join(" AND ")).build()

@@ -152,3 +152,14 @@ async fn a_raised_budget_carries_what_it_could_not() {
     world.store.reserve(&run, estimate(&session(1), 3, 600)).await.unwrap();
     assert_eq!(world.store.raise_budget(&run, 10).await.unwrap().limit_microusd, 6_000, "it never falls");
 }
+
+#[tokio::test]
+async fn a_budget_that_many_raise_at_once_is_raised_once() {
+    let (world, run) = World::with_run().await;
+    let raises = (0..8).map(|_| world.store.raise_budget(&run, 6_000));
+    let raised = futures::future::try_join_all(raises).await.unwrap();
+    assert!(
+        raised.iter().all(|budget| (budget.limit_microusd, budget.limit_tokens) == (6_000, 2_000_000)),
+        "{raised:?}"
+    );
+}

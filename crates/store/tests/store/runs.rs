@@ -1,6 +1,6 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
-use run_model::run::{RunRecord, RunStatus, Stage};
+use run_model::run::{Outcome, RunRecord, RunStatus, Stage};
 use run_model::{ErrorName, FunctionError};
 use store::{Admission, NewEvent, StoreError};
 
@@ -114,6 +114,22 @@ async fn a_change_is_told_once_and_what_changes_nothing_is_not_written() {
     }
     assert_eq!(world.store.update_run(&run, |_| ()).await.unwrap().version, 2);
     assert_eq!(world.store.events(&run, 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_ends_from_outside_once_and_not_after_it_landed() {
+    let (world, run) = World::with_run().await;
+    let outcome = |reason: &str| Outcome { reason: reason.into(), next_step: "Resume it.".into() };
+    let event = || NewEvent::new("run.ended", "from outside");
+    let end = |status, reason| world.store.end_run(&run, status, outcome(reason), event());
+    world.store.update_run(&run, |run| run.branch = Some("gatewright/r".into())).await.unwrap();
+    assert_eq!(end(RunStatus::Stopped, "too late").await.unwrap().status, RunStatus::Running);
+    world.store.update_run(&run, |run| run.branch = None).await.unwrap();
+    assert_eq!(end(RunStatus::Stopped, "first").await.unwrap().status, RunStatus::Stopped);
+    let ended = end(RunStatus::Failed, "second").await.unwrap();
+    assert_eq!((ended.status, ended.outcome), (RunStatus::Stopped, Some(outcome("first"))));
+    let told = world.store.events(&run, 0).await.unwrap();
+    assert_eq!(told.iter().filter(|event| event.kind == "run.ended").count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
