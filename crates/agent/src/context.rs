@@ -7,17 +7,19 @@ use serde_json::Value;
 use crate::ports::{Message, ModelRequest, Part, ToolSpec};
 use crate::tools::describe;
 
-/// Bytes per token: fewer than providers report for prose or code, so that an estimate is rather too high.
+/// Bytes per token: fewer than providers report for prose or code, so that what fits by it seldom turns out too long.
 const BYTES_PER_TOKEN: u64 = 3;
+/// Tokens that a provider adds to a request with tools, by what the providers' documents say.
+const ADDED_BY_PROVIDER_TOKENS: u64 = 1_000;
 /// What a part costs beside its text.
 const PART_OVERHEAD_BYTES: u64 = 24;
 /// Shorter texts are not worth a stub.
 const WORTH_A_STUB_BYTES: usize = 200;
 
-/// Tokens of a request's input, estimated from above.
-pub(crate) fn input_tokens(request: &ModelRequest) -> u64 {
+/// The most tokens that a request's input can be: providers split text into pieces of at least one byte.
+pub(crate) fn most_input_tokens(request: &ModelRequest) -> u64 {
     let messages: u64 = request.messages.iter().map(message_bytes).sum();
-    (fixed_bytes(&request.system, &request.tools) + messages).div_ceil(BYTES_PER_TOKEN)
+    fixed_bytes(&request.system, &request.tools) + messages + ADDED_BY_PROVIDER_TOKENS
 }
 
 /// Bytes of what every request of a session begins with.

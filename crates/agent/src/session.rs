@@ -284,7 +284,7 @@ impl Session<'_> {
     /// Reserves and asks. The answer's reservation is still to be settled; that of a failed call is not.
     async fn ask(&self, request: &ModelRequest) -> Result<(ModelResponse, Reservation), FunctionError> {
         let (run, ledger, price) = (&self.request.run, self.ports.ledger, &self.request.model.price);
-        let input_tokens = context::input_tokens(request);
+        let input_tokens = context::most_input_tokens(request);
         let estimate = CallEstimate {
             call_id: format!("{}#{}#{}", request.session, request.turn, self.held.epoch),
             role: self.role.name.to_owned(),

@@ -47,7 +47,8 @@ impl fmt::Debug for Anthropic {
 }
 
 impl Anthropic {
-    /// A client of the server at `base_url` (without `/v1/messages`). One answer may take `timeout_seconds`.
+    /// A client of the server at `base_url` (without `/v1/messages`). One answer may take `timeout_seconds`, with every
+    /// attempt at it.
     ///
     /// # Errors
     /// [`ConnectError`] if the key cannot travel in a header or there is no TLS; nothing is sent yet.
@@ -77,12 +78,10 @@ impl Anthropic {
         format!("Anthropic Messages at {}", self.base_url)
     }
 
-    async fn attempt(&self, body: &Bytes) -> Result<ModelResponse, Failure> {
-        let limit = Duration::from_secs(self.timeout_seconds).as_millis();
-        let deadline = self.clock.now_ms().saturating_add(i64::try_from(limit).unwrap_or(i64::MAX));
+    async fn attempt(&self, body: &Bytes, deadline_ms: i64) -> Result<ModelResponse, Failure> {
         tokio::select! {
             done = self.exchange(body.clone()) => done,
-            () = self.clock.sleep_until(deadline) => {
+            () = self.clock.sleep_until(deadline_ms) => {
                 Err(Failure::Lost(format!("no answer within {} s", self.timeout_seconds)))
             }
         }
@@ -118,14 +117,18 @@ impl Model for Anthropic {
     async fn complete(&self, request: &ModelRequest) -> Result<ModelResponse, ModelError> {
         let body = Bytes::from(wire::request(request).to_string());
         let mut patience = Patience::new();
+        // One for all attempts together: whoever calls has reserved that much time and no more.
+        let limit_ms = i64::try_from(self.timeout_seconds).unwrap_or(i64::MAX).saturating_mul(1_000);
+        let deadline_ms = self.clock.now_ms().saturating_add(limit_ms);
         loop {
-            let failure = match self.attempt(&body).await {
+            let failure = match self.attempt(&body, deadline_ms).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
             let asked_ms = failure.retry_after_ms();
             let wait = failure.is_passing().then(|| patience.next_wait_ms(asked_ms, self.randomness.unit())).flatten();
-            let Some(wait_ms) = wait else {
+            let is_in_time = |wait_ms: &u64| self.clock.now_ms().saturating_add_unsigned(*wait_ms) < deadline_ms;
+            let Some(wait_ms) = wait.filter(is_in_time) else {
                 return Err(failure.into_error(&self.base_url, &request.model));
             };
             tracing::debug!(session = %request.session, turn = request.turn, %failure, wait_ms, "the provider is asked again");

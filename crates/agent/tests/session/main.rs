@@ -255,7 +255,7 @@ fn a_budget_that_cannot_carry_the_worst_case_refuses_the_call() {
     world.state().budget_microusd = 15_000;
     assert_eq!(world.invoke().unwrap_err().name, ErrorName::BudgetExceeded);
     assert!(world.state().requests.is_empty());
-    world.state().budget_microusd = 30_000;
+    world.state().budget_microusd = 60_000;
     world.invoke().unwrap();
 }
 

@@ -217,6 +217,23 @@ async fn silence_ends_at_the_time_out() {
 }
 
 #[tokio::test]
+async fn all_attempts_together_end_at_the_time_out() {
+    let clock = VirtualClock::at(0);
+    let failure = Play::Status(500, "", error("api_error", "Internal server error"));
+    let provider = FakeProvider::start([failure, Play::Silence]).await;
+    let client = client(&provider.base_url, &clock, KEY);
+    let asking = tokio::spawn(async move { client.complete(&request()).await });
+    while provider.bodies().len() < 2 {
+        tokio::task::yield_now().await;
+        if let Some(due_ms) = clock.next_due_ms().filter(|due_ms| *due_ms < 10_000) {
+            clock.advance(due_ms - clock.now_ms());
+        }
+    }
+    clock.advance(i64::try_from(TIMEOUT_SECONDS * 1_000).unwrap() - clock.now_ms());
+    assert!(matches!(asking.await.unwrap(), Err(ModelError::Unavailable { may_be_charged: true, .. })));
+}
+
+#[tokio::test]
 async fn nobody_at_home_is_free_of_charge() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
