@@ -118,6 +118,29 @@ fn what_passes_is_tried_again_and_a_crashed_role_goes_on() {
 }
 
 #[test]
+fn a_forge_that_asks_for_patience_gets_it_from_the_machine() {
+    let code_host = tasks().into_iter().filter(|(_, state)| function(state).as_deref() == Some("code-host"));
+    let mut found = 0;
+    for (title, state) in code_host {
+        let rule = |name: &str| {
+            let rules = state["Retry"].as_array().unwrap().iter();
+            let mut rules = rules.filter(|rule| rule["ErrorEquals"].as_array().unwrap().contains(&name.into()));
+            rules.next().unwrap_or_else(|| panic!("{title} gives up at {name}")).clone()
+        };
+        let (mut interval, mut waited) = (rule("ForgeThrottled")["IntervalSeconds"].as_u64().unwrap(), 0);
+        for _ in 0..rule("ForgeThrottled")["MaxAttempts"].as_u64().unwrap() {
+            // Full jitter waits half as long on average.
+            waited += interval / 2;
+            interval = (interval * 2).min(rule("ForgeThrottled")["MaxDelaySeconds"].as_u64().unwrap());
+        }
+        assert!(waited > 3600, "{title} waits {waited} s, and GitHub's limit begins anew after an hour");
+        rule("ForgeUnavailable");
+        found += 1;
+    }
+    assert_eq!(found, 3, "snapshot, publish and land");
+}
+
+#[test]
 fn a_failure_after_admission_reaches_the_end_that_is_told() {
     for (title, state) in tasks().into_iter().filter(|(title, _)| title.starts_with("pipeline")) {
         let exempt =

@@ -191,6 +191,9 @@ pub(crate) fn report(facts: &Facts) -> String {
     if let Some(branch) = &run.branch {
         line(&mut text, &format!("\nBranch: {branch}"));
     }
+    if let Some(pull_request) = &run.pull_request {
+        line(&mut text, &format!("Pull request: {}", pull_request.url));
+    }
     if let Some(outcome) = &run.outcome {
         line(&mut text, &format!("Next: {}", outcome.next_step));
     }

@@ -93,6 +93,7 @@ pub(crate) async fn as_json(store: &Store, run: &RunRecord) -> Result<Value, Pro
         "gate": run.gate,
         "gates": store.run_gates(&run.run_id).await?,
         "branch": run.branch,
+        "pull_request": run.pull_request,
         "commit": run.commit,
         "risk": run.risk,
         "outcome": run.outcome,

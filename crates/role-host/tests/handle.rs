@@ -191,6 +191,7 @@ async fn admit(store: &Store, run: &RunId, requester: &str, script: PathBuf) {
         risk: None,
         gate: None,
         commit: None,
+        pull_request: None,
         branch: None,
         ending: None,
         outcome: None,

@@ -31,6 +31,12 @@ pub enum ErrorName {
     StoreUnavailable,
     /// Git or the forge failed.
     ForgeFailed,
+    /// The forge asks for patience: its rate limit is spent.
+    ForgeThrottled,
+    /// The forge cannot be reached or failed on its side; trying again may succeed.
+    ForgeUnavailable,
+    /// The forge's rules for the branch do not let the change in yet; the message says what is missing.
+    MergeRefused,
     /// Two tasks changed the same place differently.
     MergeConflict,
     /// A defect in Gatewright.
@@ -39,7 +45,7 @@ pub enum ErrorName {
 
 impl ErrorName {
     /// Every name, in the order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::InvalidInput,
         Self::NotFound,
         Self::Conflict,
@@ -53,6 +59,9 @@ impl ErrorName {
         Self::AgentStuck,
         Self::StoreUnavailable,
         Self::ForgeFailed,
+        Self::ForgeThrottled,
+        Self::ForgeUnavailable,
+        Self::MergeRefused,
         Self::MergeConflict,
         Self::Internal,
     ];
@@ -73,6 +82,9 @@ impl ErrorName {
             Self::AgentStuck => "AgentStuck",
             Self::StoreUnavailable => "StoreUnavailable",
             Self::ForgeFailed => "ForgeFailed",
+            Self::ForgeThrottled => "ForgeThrottled",
+            Self::ForgeUnavailable => "ForgeUnavailable",
+            Self::MergeRefused => "MergeRefused",
             Self::MergeConflict => "MergeConflict",
             Self::Internal => "Internal",
         }

@@ -133,9 +133,20 @@ impl Stage {
     }
 }
 
-/// The branch that a run's change lands on in a local repository.
+/// The branch that bears a run's change.
 pub fn branch_name(run: &RunId) -> String {
     format!("gatewright/{run}")
+}
+
+/// The pull request in which a forge shows a run's change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRequest {
+    /// Its number in the repository.
+    pub number: u64,
+    /// Its page, for people.
+    pub url: String,
+    /// The branch it would be merged into.
+    pub base: String,
 }
 
 /// Who asked, as the entrance saw it.
@@ -231,12 +242,23 @@ pub struct RunRecord {
     pub gate: Option<GateId>,
     /// The commit that was published.
     pub commit: Option<String>,
-    /// The branch that was made.
+    /// The pull request that shows the change, on a forge.
+    #[serde(default)]
+    pub pull_request: Option<PullRequest>,
+    /// The branch that the change landed on.
     pub branch: Option<String>,
     /// The end that a step has found, until the execution's last step has told it.
     pub ending: Option<Ending>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+}
+
+impl RunRecord {
+    /// What an approval of the change lets it into: the pull request's branch on a forge, else the run's own branch.
+    pub fn target(&self) -> String {
+        let merged_into = |pull_request: &PullRequest| format!("{} {}", self.repository, pull_request.base);
+        self.pull_request.as_ref().map_or_else(|| branch_name(&self.run_id), merged_into)
+    }
 }
 
 /// Where a task stands.

@@ -75,7 +75,7 @@ async fn contract(
         }
     };
     let risk = risk.ok_or_else(|| missing("risk"))?;
-    let target = branch_name(&run.run_id);
+    let target = if kind == GateKind::Plan { branch_name(&run.run_id) } else { run.target() };
     let binding = Binding { kind, base_commit, content_sha256: content, target };
     // Low risk opens no gate by itself; whoever opens one all the same gives it the shortest wait.
     let wait = config.limits.gate_wait_seconds(risk.level).unwrap_or(30 * 60);

@@ -98,6 +98,7 @@ async fn record(
         risk: None,
         gate: None,
         commit: None,
+        pull_request: None,
         branch: None,
         ending: None,
         outcome: None,

@@ -64,19 +64,25 @@ pub(crate) async fn finish(context: &Context, run_id: RunId, error: Option<Failu
         "next_step": outcome.next_step,
         "branch": run.branch,
         "commit": run.commit,
+        "pull_request": run.pull_request.as_ref().map(|pull_request| &pull_request.url),
         "cost_usd": cost_microusd as f64 / 1e6,
     }))
 }
 
 /// The end of a run that nothing spoke against.
 fn reached(run: &RunRecord) -> Ending {
-    let (status, reason, next_step) = match &run.branch {
-        Some(branch) => (
+    let (status, reason, next_step) = match (&run.branch, &run.pull_request) {
+        (Some(branch), Some(pull_request)) => (
+            RunStatus::Succeeded,
+            format!("The change is merged into {branch}, by {}.", pull_request.url),
+            format!("Fetch {branch}."),
+        ),
+        (Some(branch), None) => (
             RunStatus::Succeeded,
             format!("The change is on branch {branch}."),
             format!("Merge it with `git merge {branch}`."),
         ),
-        None => (
+        (None, _) => (
             RunStatus::Failed,
             "It stopped before the change landed.".to_owned(),
             format!("`gatewright runs resume {}` goes on from where it was.", run.run_id),
@@ -98,6 +104,11 @@ fn failed(run_id: &RunId, error: &Failure) -> Ending {
         (ErrorName::CassetteMiss, "Record again, or use a live provider.".to_owned()),
         (ErrorName::UnknownPrice, "Mend the settings and start again.".to_owned()),
         (ErrorName::InvalidInput, "Mend the input and start again.".to_owned()),
+        (
+            ErrorName::MergeRefused,
+            format!("Give the pull request what it lacks, then `gatewright runs resume {run_id} --from land`."),
+        ),
+        (ErrorName::ForgeThrottled, format!("When the rate limit allows it again, {resume}.")),
         (ErrorName::MergeConflict, "Start again and ask for less at once.".to_owned()),
     ];
     let cure = cures.into_iter().find(|(name, _)| error.names(*name)).map(|(_, cure)| cure);

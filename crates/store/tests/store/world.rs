@@ -143,6 +143,7 @@ pub(crate) fn run_record(id: &str) -> RunRecord {
         risk: None,
         gate: None,
         commit: None,
+        pull_request: None,
         branch: None,
         ending: None,
         outcome: None,

@@ -120,6 +120,7 @@ impl World {
             risk: None,
             gate: None,
             commit: None,
+            pull_request: None,
             branch: None,
             ending: None,
             outcome: None,
