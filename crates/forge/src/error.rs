@@ -7,6 +7,11 @@ use run_model::{ErrorName, FunctionError, RepoPath};
 /// Why the repository refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgeError {
+    /// The words for the repository lead nowhere: name a folder or a repository.
+    #[error(
+        "{0:?} is no repository; give an absolute path, or a GitHub repository as owner/name or by its https address"
+    )]
+    BadRepository(String),
     /// There is no repository: make one, or name another folder.
     #[error("{path} is not a git repository; run `git init` and commit, or name another folder ({said})")]
     NotARepository {
@@ -89,13 +94,18 @@ pub enum ForgeError {
         #[source]
         source: std::io::Error,
     },
+    /// GitHub refused or failed.
+    #[cfg(feature = "github")]
+    #[error(transparent)]
+    GitHub(#[from] crate::github::GitHubError),
 }
 
 impl From<ForgeError> for FunctionError {
     fn from(error: ForgeError) -> Self {
         use ForgeError as E;
         let name = match &error {
-            E::NotARepository { .. }
+            E::BadRepository(_)
+            | E::NotARepository { .. }
             | E::InsideRepository { .. }
             | E::NoCommits(_)
             | E::UnknownRef(_)
@@ -104,8 +114,10 @@ impl From<ForgeError> for FunctionError {
                 ErrorName::PolicyRefused
             }
             E::MissingObject(_) | E::NoGit(_) | E::Git { .. } | E::Io { .. } => ErrorName::ForgeFailed,
+            #[cfg(feature = "github")]
+            E::GitHub(error) => error.name(),
         };
-        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-        Self::new(name, format!("{error}{cause}"))
+        let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        Self::new(name, causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
     }
 }

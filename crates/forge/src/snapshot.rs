@@ -24,6 +24,20 @@ pub struct Snapshot {
     pub notices: Vec<String>,
 }
 
+impl Snapshot {
+    /// The snapshot of these files, sorted by path; `dangerous` entries are only told of.
+    pub(crate) async fn of(files: Vec<Packed>, dangerous: &Tree) -> Result<Self, ForgeError> {
+        let manifest = Manifest { entries: files.iter().map(manifest_entry).collect() };
+        let notices = notices(&files, dangerous);
+        let packed = tokio::task::spawn_blocking(move || archive::pack(&files)).await;
+        let archive = packed
+            .map_err(std::io::Error::other)
+            .flatten()
+            .map_err(|source| ForgeError::Io { action: "pack the archive", source })?;
+        Ok(Self { archive, manifest, notices })
+    }
+}
+
 impl LocalGit {
     /// Takes a snapshot of a commit.
     ///
@@ -36,15 +50,7 @@ impl LocalGit {
         if bytes > MAX_SNAPSHOT_BYTES {
             return Err(ForgeError::TooLarge { commit: commit.to_owned(), bytes, limit: MAX_SNAPSHOT_BYTES });
         }
-        let files = self.contents(tree).await?;
-        let manifest = Manifest { entries: files.iter().map(manifest_entry).collect() };
-        let notices = notices(&files, &dangerous);
-        let packed = tokio::task::spawn_blocking(move || archive::pack(&files)).await;
-        let archive = packed
-            .map_err(std::io::Error::other)
-            .flatten()
-            .map_err(|source| ForgeError::Io { action: "pack the archive", source })?;
-        Ok(Snapshot { archive, manifest, notices })
+        Snapshot::of(self.contents(tree).await?, &dangerous).await
     }
 
     /// The contents of all entries, in the tree's order.
@@ -77,7 +83,7 @@ fn manifest_entry(file: &Packed) -> Entry {
 }
 
 /// Whether unpacking the path stays inside the folder and outside of `.git`.
-fn is_safe(path: &[u8]) -> bool {
+pub(crate) fn is_safe(path: &[u8]) -> bool {
     let safe = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.eq_ignore_ascii_case(b".git");
     path.split(|byte| *byte == b'/').all(safe)
 }

@@ -37,6 +37,16 @@ pub(crate) fn mode(kind: EntryKind) -> &'static str {
     }
 }
 
+/// The kind that git spells as this mode.
+pub(crate) fn kind_of(mode: &str) -> EntryKind {
+    match mode {
+        "100755" => EntryKind::Executable,
+        "120000" => EntryKind::Symlink,
+        "160000" => EntryKind::Submodule,
+        _ => EntryKind::File,
+    }
+}
+
 impl LocalGit {
     pub(crate) async fn tree(&self, commit: &str) -> Result<Tree, ForgeError> {
         let listed = self.call("ls-tree").args(["-r", "-z", "-l", "--full-tree", commit]).bytes(&[]).await?;
@@ -54,13 +64,7 @@ fn entry(line: &[u8]) -> Option<(Vec<u8>, TreeEntry)> {
     let tab = line.iter().position(|byte| *byte == b'\t')?;
     let mut words = std::str::from_utf8(&line[..tab]).ok()?.split_ascii_whitespace();
     let (mode, _, object, bytes) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    let kind = match mode {
-        "100755" => EntryKind::Executable,
-        "120000" => EntryKind::Symlink,
-        "160000" => EntryKind::Submodule,
-        _ => EntryKind::File,
-    };
-    let entry = TreeEntry { kind, object: object.to_owned(), bytes: bytes.parse().unwrap_or(0) };
+    let entry = TreeEntry { kind: kind_of(mode), object: object.to_owned(), bytes: bytes.parse().unwrap_or(0) };
     Some((line[tab + 1..].to_vec(), entry))
 }
 

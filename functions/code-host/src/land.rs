@@ -1,28 +1,45 @@
-//! The published commit becomes a branch, if a person approved exactly this change or the rules ask nobody.
+//! The published commit becomes a branch or is merged, if a person approved exactly this change or the rules ask nobody.
 
 use config::RunConfig;
+use forge::Landing;
 use run_model::change_set::ChangeSet;
 use run_model::gate::{Binding, GateDecision, GateKind, GateState};
 use run_model::risk::RiskLevel;
-use run_model::run::{RunRecord, Stage, branch_name};
+use run_model::run::{RunRecord, Stage};
 use run_model::{FunctionError, RunId};
 use serde_json::{Value, json};
+use store::NewEvent;
 
-use crate::{Context, assurance, missing, refused, repository};
+use crate::message::commit_message;
+use crate::publish::summary;
+use crate::repository::{self, Purpose};
+use crate::{Context, add_notices, assurance, missing, refused};
 
-/// Lands the change. A branch that is there already with this commit is left as it is.
+/// Lands the change. One that is where it belongs already is left as it is.
 pub(crate) async fn land(context: &Context, run_id: &RunId) -> Result<Value, FunctionError> {
     let run = context.store.enter_stage(run_id, Stage::Land).await?;
     let change = assurance::change_set(context, &run).await?;
     assurance::assure(context, &run, &change).await?;
     is_allowed(context, &run, &change).await?;
     let commit = run.commit.clone().ok_or_else(|| missing(run_id, "published commit"))?;
-    let branch = repository(&run).await?.land(run_id, &commit).await?;
-    if run.branch.as_ref() != Some(&branch) {
-        context.store.update_run(run_id, |run| run.branch = Some(branch.clone())).await?;
-        context.tell(run_id, "change.landed", format!("branch {branch} is {commit}")).await?;
-    }
-    Ok(json!({ "branch": branch }))
+    let message = commit_message(run_id, &change, &summary(context, &run).await?);
+    let repository = repository::open(context, &run, Purpose::writing(change.overlay.paths())).await?;
+    let landing = Landing {
+        run: run_id,
+        base_commit: &change.base_commit,
+        commit: &commit,
+        pull_request: run.pull_request.as_ref(),
+        message: &message,
+    };
+    let landed = repository.land(&landing).await?;
+    let record = |run: &mut RunRecord| {
+        run.branch = Some(landed.branch.clone());
+        add_notices(run, &landed.notices);
+        NewEvent::new("change.landed", format!("branch {} is {}", landed.branch, landed.commit))
+    };
+    context.store.update_run_telling(run_id, record).await?;
+    context.tell_new(&run, &landed.notices).await?;
+    Ok(json!({ "branch": landed.branch }))
 }
 
 /// Whether the level opens no gate, or the run's gate was approved for exactly this change.
@@ -38,7 +55,7 @@ async fn is_allowed(context: &Context, run: &RunRecord, change: &ChangeSet) -> R
         kind: GateKind::Change,
         base_commit: change.base_commit.clone(),
         content_sha256: change.hash(),
-        target: branch_name(&run.run_id),
+        target: run.target(),
     };
     if gate.binding.hash() != binding.hash() {
         return Err(refused(format!("gate {} stands before something else than this change", gate.gate_id)));

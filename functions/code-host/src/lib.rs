@@ -4,13 +4,15 @@ mod assurance;
 mod land;
 mod message;
 mod publish;
+mod pull_request;
+mod repository;
 mod snapshot;
 
-use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "github")]
+use std::time::Duration;
 
 use aws_types::SdkConfig;
-use forge::LocalGit;
 use run_model::run::RunRecord;
 use run_model::{Clock, ErrorName, FunctionError, Randomness, RunId};
 use serde::Deserialize;
@@ -20,16 +22,32 @@ use store::{Names, NewEvent, Store};
 /// What the function needs, built once per cold start.
 pub struct Context {
     store: Store,
+    #[cfg(feature = "github")]
+    patience: Option<Duration>,
 }
 
 impl Context {
     /// Connects lazily to the store behind `sdk`.
     pub fn new(sdk: &SdkConfig, names: Names, clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
-        Self { store: Store::new(sdk, names, clock, randomness) }
+        Self {
+            store: Store::new(sdk, names, clock, randomness),
+            #[cfg(feature = "github")]
+            patience: None,
+        }
     }
 
-    async fn tell(&self, run: &RunId, kind: &str, message: String) -> Result<(), FunctionError> {
-        self.store.append_event(run, NewEvent::new(kind, message)).await?;
+    /// The same, with another bound on how long one call of GitHub may take.
+    #[cfg(feature = "github")]
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
+    /// Tells those of the notices that the run had not before.
+    async fn tell_new(&self, before: &RunRecord, notices: &[String]) -> Result<(), FunctionError> {
+        for notice in notices.iter().filter(|notice| !before.notices.contains(notice)) {
+            self.store.append_event(&before.run_id, NewEvent::new("notice", notice)).await?;
+        }
         Ok(())
     }
 }
@@ -46,7 +64,8 @@ enum Request {
 ///
 /// # Errors
 /// `InvalidInput` if the repository cannot be worked on, with the cure; `PolicyRefused` if the change may not be published
-/// or landed, with the reason; `ForgeFailed` if git failed; `NotFound`, `Conflict`, `StoreUnavailable` as the store has them.
+/// or landed, with the reason; `MergeRefused` if the rules of a branch on a forge ask for more; `ForgeThrottled` and `ForgeUnavailable`,
+/// which pass; `ForgeFailed` if git or the forge failed otherwise; `NotFound`, `Conflict`, `StoreUnavailable` as the store has them.
 pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
     let request = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
     match request {
@@ -56,17 +75,9 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
     }
 }
 
-/// The repository that a run works on: an absolute path is a folder of this machine.
-async fn repository(run: &RunRecord) -> Result<LocalGit, FunctionError> {
-    let path = Path::new(&run.repository);
-    if !path.is_absolute() {
-        let problem = format!(
-            "{:?} is not a folder of this machine, and no forge is connected: give an absolute path",
-            run.repository
-        );
-        return Err(FunctionError::invalid("repository", problem));
-    }
-    Ok(LocalGit::open(path).await?)
+fn add_notices(run: &mut RunRecord, notices: &[String]) {
+    let new: Vec<String> = notices.iter().filter(|notice| !run.notices.contains(notice)).cloned().collect();
+    run.notices.extend(new);
 }
 
 fn missing(run: &RunId, what: &str) -> FunctionError {
