@@ -94,9 +94,14 @@ fn lines_of<'a>(diff: &TextDiff<'a, 'a, 'a, str>, tag: ChangeTag) -> Vec<DiffLin
         .filter(|change| change.tag() == tag)
         .map(|change| DiffLine {
             number: u32::try_from(number(&change) + 1).unwrap_or(u32::MAX),
-            text: change.value().trim_end_matches(['\n', '\r']).to_owned(),
+            text: without_line_end(change.value()).to_owned(),
         })
         .collect()
+}
+
+/// A carriage return alone is kept: it ends no line where text is shown, it only hides what stands before it.
+fn without_line_end(line: &str) -> &str {
+    line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ fn is_hiding(c: char) -> bool {
         c,
         '\u{61c}' | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
     );
-    invisible || (c.is_control() && !matches!(c, '\t' | '\r' | '\u{c}'))
+    invisible || (c.is_control() && !matches!(c, '\t' | '\u{c}'))
 }
 
 static DANGERS: LazyLock<Vec<(Regex, &str, &str, bool)>> = LazyLock::new(|| {
@@ -177,6 +177,8 @@ mod tests {
 
     #[test]
     fn hidden_characters_block() {
+        assert_eq!(found("let a = 1;\r\n"), [], "the end of a line on Windows");
+        assert_eq!(found("rm(x);\r// harmless"), [("hidden characters".to_owned(), true)]);
         for hidden in ['\u{202e}', '\u{200b}', '\u{2066}', '\u{feff}', '\u{e0041}', '\u{1b}'] {
             assert_eq!(found(&format!("let a = 1; {hidden}")), [("hidden characters".to_owned(), true)]);
         }

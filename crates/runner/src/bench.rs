@@ -51,35 +51,59 @@ impl Bench {
     }
 
     async fn measure_in(&self, work: &Path, inputs: Arc<Inputs>) -> Result<Evidence, RunnerError> {
-        let workspace = Workspace::create(&work.join("check"), &inputs).await?;
-        let environment = Environment::find(&self.sandbox, &inputs.config, &workspace).await?;
-        let prepared = {
-            // One at a time: the second job finds what the first prepared, and nothing is evicted while it is copied.
-            let mut cache = self.cache.lock().await;
-            let prepared = Prepared::get(&mut cache, &environment, &inputs, work).await?;
-            prepared.copy_build(&workspace).await?;
-            prepared
-        };
-        let (laid, files) = (workspace.clone(), prepared.files().to_owned());
-        let given = inputs.clone();
-        let tree_sha256 = blocking(move || lay_out(&laid, &given, &files)).await?;
+        let base = Workspace::create(&work.join("check"), &inputs).await?;
+        let environment = Environment::find(&self.sandbox, &inputs.config, &base).await?;
+        let mut tree = self.lay_tree(&environment, work, &inputs, base).await?;
         let (mut commands, mut layers) = (Vec::new(), Vec::new());
-        for check in &inputs.config.checks {
+        for (position, check) in inputs.config.checks.iter().enumerate() {
+            if position > 0 {
+                // What one check wrote, sources and build included, the next does not see.
+                let base = Workspace::create(tree.workspace.root(), &inputs).await?;
+                tree = self.lay_tree(&environment, work, &inputs, base).await?;
+            }
+            let Tree { workspace, prepared, .. } = &tree;
             let phase = Phase::Check { dependencies: prepared.dependencies() };
-            let outcome = environment.run(&workspace, &check.command, phase).await?;
+            let outcome = environment.run(workspace, &check.command, phase).await?;
             layers = outcome.layers.iter().map(ToString::to_string).collect();
-            let replacements = environment.replacements(&workspace, prepared.dependencies()).await?;
+            let replacements = environment.replacements(workspace, prepared.dependencies()).await?;
             commands.push(reading::evidence(check, outcome, &replacements));
         }
         Ok(Evidence {
             schema: EVIDENCE_SCHEMA,
             purpose: inputs.purpose,
-            tree_sha256,
+            tree_sha256: tree.sha256,
             overlay_sha256: inputs.overlay.as_ref().map(Sha256::of_json),
             commands,
             layers,
         })
     }
+
+    /// Gives a workspace that holds the base what is checked, and its own copy of the base's build.
+    async fn lay_tree(
+        &self,
+        environment: &Environment,
+        work: &Path,
+        inputs: &Arc<Inputs>,
+        workspace: Workspace,
+    ) -> Result<Tree, RunnerError> {
+        let prepared = {
+            // One at a time: the second job finds what the first prepared, and nothing is evicted while it is copied.
+            let mut cache = self.cache.lock().await;
+            let prepared = Prepared::get(&mut cache, environment, inputs, work).await?;
+            prepared.copy_build(&workspace).await?;
+            prepared
+        };
+        let (laid, given, files) = (workspace.clone(), inputs.clone(), prepared.files().to_owned());
+        let sha256 = blocking(move || lay_out(&laid, &given, &files)).await?;
+        Ok(Tree { workspace, prepared, sha256 })
+    }
+}
+
+/// A tree that is ready to be checked.
+struct Tree {
+    workspace: Workspace,
+    prepared: Prepared,
+    sha256: Sha256,
 }
 
 /// Lays overlay and held-out files over the base; the hash of what is there then, without the files of setup.

@@ -252,6 +252,7 @@ async fn facts(context: &Context, run: &RunRecord, measured: Measured) -> Result
         judgement: measured.judgement,
         paths: measured.paths,
         hints,
+        findings: measured.findings,
     })
 }
 

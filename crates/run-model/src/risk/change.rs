@@ -10,6 +10,7 @@ use crate::RepoPath;
 use crate::change_set::Overlay;
 use crate::diff::{BaseContent, FileChange, FileDiff, diff};
 use crate::judge::Judgement;
+use crate::scan::ScanFinding;
 
 /// More changed lines than this are more than one sitting can review well.
 const LARGE_LINES: usize = 400;
@@ -70,6 +71,8 @@ pub struct ChangeFacts {
     pub regression_proof: Option<bool>,
     /// What the roles ask for.
     pub hints: Vec<RiskHint>,
+    /// What the scan found.
+    pub findings: Vec<ScanFinding>,
 }
 
 impl PathFacts {
@@ -129,7 +132,13 @@ pub fn assess_change(facts: &ChangeFacts) -> Risk {
     reasons.extend(path_rules(&facts.paths));
     reasons.extend(test_rules(facts));
     reasons.extend(circumstances(facts));
+    reasons.extend(facts.findings.iter().map(finding));
     Risk::of(reasons)
+}
+
+fn finding(found: &ScanFinding) -> RiskReason {
+    let ScanFinding { path, line, message, .. } = found;
+    RiskReason::new(RiskLevel::High, &found.rule, format!("{path}:{line} {message}"))
 }
 
 fn kind(facts: &ChangeFacts) -> RiskReason {
@@ -244,6 +253,22 @@ mod tests {
 
     fn touching(edits: &[(&str, Option<&str>)]) -> (RiskLevel, Vec<String>) {
         rules(&facts(edits))
+    }
+
+    #[test]
+    fn what_the_scan_found_is_shown_with_its_place() {
+        let finding = ScanFinding {
+            path: RepoPath::new("src/new.py").unwrap(),
+            line: 3,
+            rule: "text run as code".into(),
+            message: "runs text as code: parse it instead".into(),
+            blocking: false,
+        };
+        let changed = facts(&[("src/new.py", Some("x\n"))]);
+        let risk = assess_change(&ChangeFacts { findings: vec![finding], ..changed });
+        let shown =
+            RiskReason::new(RiskLevel::High, "text run as code", "src/new.py:3 runs text as code: parse it instead");
+        assert_eq!((risk.level, &risk.reasons[0]), (RiskLevel::High, &shown));
     }
 
     #[test]

@@ -71,6 +71,25 @@ async fn every_check_runs_and_is_told_how_it_ended() {
 }
 
 #[tokio::test]
+async fn what_one_check_writes_the_next_does_not_see() {
+    let mut world = World::new().await;
+    let mut project = Project::plain("echo forged > README.md; touch new.txt ../target/forged || exit 1");
+    let second = config::CheckSpec {
+        name: "second".into(),
+        command: "cat README.md; ls . ../target".into(),
+        ..project.config.checks[0].clone()
+    };
+    project.config.checks.push(second);
+    let commands = world.measure(&project).await.unwrap().commands;
+    assert_eq!(commands[0].exit, Exit::Code(0), "{}", commands[0].output_tail);
+    assert!(
+        !commands[1].output_tail.contains("forged") && !commands[1].output_tail.contains("new.txt"),
+        "{}",
+        commands[1].output_tail
+    );
+}
+
+#[tokio::test]
 async fn edits_and_held_out_files_are_laid_over_the_base() {
     let mut world = World::new().await;
     let mut project = Project::plain("cat README.md tests/secret.txt; ls");

@@ -33,7 +33,8 @@ async fn a_landed_change_is_success_with_its_cost() {
     let told = finish(&world, json!(null)).await;
     let expected = json!({
         "run_id": "r-1", "status": "succeeded", "reason": "The change is on branch gatewright/r-1.",
-        "next_step": "Merge it with `git merge gatewright/r-1`.", "branch": "gatewright/r-1", "commit": "c1", "cost_usd": 0.25,
+        "next_step": "Merge it with `git merge gatewright/r-1`.", "branch": "gatewright/r-1", "commit": "c1",
+        "pull_request": null, "cost_usd": 0.25,
     });
     assert_eq!(told, expected);
     assert_eq!(world.run().await.stage, Stage::Report);
