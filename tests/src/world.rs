@@ -136,6 +136,7 @@ impl World {
             .args(["-c", "user.name=Test", "-c", "user.email=test@example.invalid", "-c", "commit.gpgsign=false"])
             .args(arguments)
             .current_dir(self.repository())
+            .without_git()
             .output()
             .unwrap()
     }
@@ -160,6 +161,7 @@ impl World {
             .arg(self.state())
             .args(arguments)
             .current_dir(self.repository())
+            .without_git()
             .env_remove("ANTHROPIC_API_KEY")
             .env_remove("ANTHROPIC_BASE_URL")
             .stdin(Stdio::null())
@@ -206,6 +208,21 @@ impl World {
     pub fn pending_gates(&self) -> Vec<Value> {
         let listed = self.gatewright(&["gates", "list", "--json"]).expect(0).json();
         listed.as_array().cloned().unwrap_or_default()
+    }
+}
+
+/// Takes a caller's git out of a command's environment.
+trait WithoutGit {
+    /// In a hook, or under `rebase --exec`, git's variables name the repository of whoever runs the tests.
+    fn without_git(&mut self) -> &mut Self;
+}
+
+impl WithoutGit for Command {
+    fn without_git(&mut self) -> &mut Self {
+        let names = std::env::vars_os().map(|(name, _)| name);
+        names
+            .filter(|name| name.as_encoded_bytes().starts_with(b"GIT_"))
+            .fold(self, |command, name| command.env_remove(name))
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use serde_json::{Value, json};
-use tests::{Ended, World, demo};
+use tests::{Ended, Running, World, demo};
 
 const SETTINGS: &str = r#"
 [project]
@@ -122,4 +122,19 @@ fn a_denied_gate_leaves_no_branch() {
     let shown = world.gatewright(&["runs", "show", gate["run_id"].as_str().unwrap(), "--json"]).expect(0).json();
     assert_eq!(shown["exit_code"], 2);
     assert_eq!(world.branches(), Vec::<String>::new());
+}
+
+#[test]
+fn a_callers_git_is_left_alone() {
+    let world = World::quick();
+    let head = world.git(&["rev-parse", "HEAD"]);
+    let mut demo = world.command(&["demo", "--no-wait"]);
+    let git = world.repository().join(".git");
+    demo.env("GIT_DIR", &git).env("GIT_WORK_TREE", world.repository()).env("GIT_INDEX_FILE", git.join("index"));
+    let mut demo = Running::of(demo.spawn().unwrap());
+    // By now the demo has a repository of its own.
+    demo.until_run();
+    demo.kill();
+    assert_eq!(world.git(&["rev-parse", "HEAD"]), head);
+    assert_eq!(world.git(&["status", "--porcelain"]), "");
 }

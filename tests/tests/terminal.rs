@@ -6,7 +6,17 @@ use std::io::{ErrorKind, Read, Write};
 use std::process::{Child, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde_json::json;
 use tests::{Script, World};
+
+/// What the model says; a plan that went before is the one that counts.
+fn good_after(script: Script) -> Script {
+    script
+        .planned()
+        .develops(1, "sum.sh", "echo $(($1 + $2))\n")
+        .tests(1, "tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n")
+        .approves(1)
+}
 
 /// A person's terminal with the program on it.
 struct Terminal {
@@ -17,11 +27,7 @@ struct Terminal {
 
 impl Terminal {
     fn running(world: &World) -> Self {
-        let script = Script::default()
-            .planned()
-            .develops(1, "sum.sh", "echo $(($1 + $2))\n")
-            .tests(1, "tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n")
-            .approves(1);
+        let script = good_after(Script::default());
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
@@ -101,4 +107,23 @@ fn a_prompt_ends_when_somebody_else_decided() {
     let (code, shown) = terminal.end();
     assert_eq!(code, 0, "{shown}");
     assert_eq!(world.branches().len(), 1);
+}
+
+#[test]
+fn what_a_model_writes_cannot_steer_the_terminal() {
+    let task = json!({"id": "fix", "title": "a\rtitle", "description": "it is right", "role": "developer"});
+    let plan = json!({"summary": "harmless\x1b[2J\x1b[HRisk: low\x1b[8m\u{202e}\rz", "tasks": [task]});
+    let world = World::quick();
+    let ended = world.run(&good_after(Script::default().submits("orchestrator", 1, plan)), &["--no-wait"]).expect(4);
+    let gate = world.pending_gates()[0].clone();
+    let id = |name: &str| gate[name].as_str().unwrap().to_owned();
+    let listed = world.gatewright(&["gates", "list"]);
+    let shown = world.gatewright(&["gates", "show", &id("gate_id")]);
+    for ended in [ended, listed, shown, world.gatewright(&["runs", "show", &id("run_id")])] {
+        let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!ended.stdout.contains(steers) && !ended.stderr.contains(steers), "{ended:?}");
+    }
+    let listed = world.gatewright(&["gates", "list"]).stdout;
+    assert!(listed.contains(r"harmless\u{1b}[2J\u{1b}[HRisk: low\u{1b}[8m\u{202e}\rz"), "{listed}");
+    assert!(world.events(&id("run_id")).contains(r"a\rtitle"));
 }

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::arguments::DemoOptions;
 use crate::problem::Problem;
 use crate::run::{Request, start};
-use crate::{archive, settings};
+use crate::{archive, screen, settings};
 
 /// The package, the bug report, the held-out test and the recording, packed when this program was built.
 const INPUT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/demo.tar"));
@@ -32,9 +32,11 @@ pub(crate) async fn run(state: &Path, options: DemoOptions) -> Result<u8, Proble
         ..Overrides::default()
     };
     let config = settings::run_config(&repository, overrides)?;
-    eprintln!("A user reports:\n");
-    requirement.lines().for_each(|line| eprintln!("  {line}"));
-    eprintln!("\nThe crew's answers are a recording of real model behaviour; all else happens now, on this machine.\n");
+    screen::tell("A user reports:\n");
+    requirement.lines().for_each(|line| screen::tell(format!("  {line}")));
+    screen::tell(
+        "\nThe crew's answers are a recording of real model behaviour; all else happens now, on this machine.\n",
+    );
     let request = Request { repository, requirement, base: "HEAD".into(), acceptance: Some(acceptance), config };
     start(state, request, &options.waiting).await
 }
@@ -51,7 +53,13 @@ async fn commit(repository: &PathBuf) -> Result<(), Problem> {
             .args(["-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false"])
             .args(step)
             .current_dir(repository)
+            // Whoever started this may be git itself, in a hook: its variables name another repository.
+            .env_clear()
+            .env("PATH", settings::environment("PATH").unwrap_or_default())
             .envs([
+                ("HOME", "/dev/null"),
+                ("GIT_CONFIG_GLOBAL", "/dev/null"),
+                ("GIT_CONFIG_NOSYSTEM", "1"),
                 ("GIT_AUTHOR_NAME", "Gatewright demo"),
                 ("GIT_AUTHOR_EMAIL", "demo@gatewright.invalid"),
                 ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),

@@ -3,26 +3,30 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use forge::OLDEST_GIT;
+use models::{ANTHROPIC_API_KEY, KeySource};
+use role_host::Keys;
 use tokio::process::Command;
 
 use crate::local::Local;
-use crate::problem::{MISSING, Problem};
-use crate::settings;
+use crate::problem::{MISSING, Problem, causes};
+use crate::screen;
 
 /// One thing that was looked at.
 struct Finding {
-    good: bool,
     what: String,
-    cure: Option<&'static str>,
+    /// What helps, if it is not as it should be.
+    cure: Option<String>,
 }
 
 pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
-    let findings = [git().await, confinement().await, state_folder(state).await, key()];
+    let mut findings = vec![git().await, confinement().await];
+    findings.extend(state_and_key(state).await);
     let mut code = 0;
-    for finding in findings {
-        println!("{} {}", if finding.good { "ok     " } else { "missing" }, finding.what);
-        if let Some(cure) = finding.cure.filter(|_| !finding.good) {
-            println!("        cure: {cure}");
+    for Finding { what, cure } in findings {
+        screen::print(format!("{} {what}", if cure.is_none() { "ok     " } else { "missing" }));
+        if let Some(cure) = cure {
+            screen::print(format!("        cure: {cure}"));
             code = MISSING;
         }
     }
@@ -30,50 +34,65 @@ pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
 }
 
 async fn git() -> Finding {
-    let version = Command::new("git").arg("--version").stderr(Stdio::null()).output().await;
-    let version = version.ok().filter(|output| output.status.success());
+    let asked = Command::new("git").arg("--version").stderr(Stdio::null()).output().await;
+    let said = asked.ok().filter(|output| output.status.success());
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let is_good = said.as_deref().and_then(git_version).is_some_and(|found| found >= OLDEST_GIT);
+    let (major, minor) = OLDEST_GIT;
     Finding {
-        good: version.is_some(),
-        what: version.map_or_else(|| "git".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-        cure: Some("install git, 2.30 or newer"),
+        what: said.unwrap_or_else(|| "git".into()),
+        cure: (!is_good).then(|| format!("install git {major}.{minor} or later")),
     }
+}
+
+/// Major and minor of `git version 2.39.5`, whatever follows.
+fn git_version(said: &str) -> Option<(u32, u32)> {
+    let mut numbers = said.strip_prefix("git version ")?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 async fn confinement() -> Finding {
     let found = sandbox::Sandbox::probe().await;
-    Finding {
-        good: found.can_confine(),
-        what: format!("confinement: {found}"),
-        cure: Some(
-            "allow unprivileged user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0), \
-                    or use a kernel with Landlock 3 (Linux 6.2)",
-        ),
-    }
+    let cure = "allow unprivileged user namespaces (sysctl user.max_user_namespaces, \
+                kernel.apparmor_restrict_unprivileged_userns=0), or use a kernel with Landlock 3 (Linux 6.2)";
+    Finding { what: format!("confinement: {found}"), cure: (!found.can_confine()).then(|| cure.into()) }
 }
 
-async fn state_folder(state: &Path) -> Finding {
-    let opened = Local::read(state).await;
-    let problem = match opened {
+/// The state folder and, since that holds one, the key of the provider.
+async fn state_and_key(state: &Path) -> Vec<Finding> {
+    let what = format!("state folder {}", state.display());
+    match Local::read(state).await {
         Ok(local) => {
+            let key = key(&Keys(&local.store)).await;
             local.close().await;
-            None
+            vec![Finding { what, cure: None }, key]
         }
-        Err(problem) => Some(problem),
-    };
-    Finding {
-        good: problem.is_none(),
-        what: match problem {
-            None => format!("state folder {}", state.display()),
-            Some(problem) => format!("state folder {}: {problem}", state.display()),
-        },
-        cure: Some("free the disk, mend the folder's owner and mode, or choose another with --state"),
+        Err(problem) => {
+            let cure = "free the disk, mend the folder's owner and mode, or choose another with --state";
+            vec![Finding { what: format!("{what}: {problem}"), cure: Some(cure.into()) }]
+        }
     }
 }
 
-fn key() -> Finding {
-    Finding {
-        good: settings::environment("ANTHROPIC_API_KEY").is_some(),
-        what: "ANTHROPIC_API_KEY in the environment".into(),
-        cure: Some("export ANTHROPIC_API_KEY with a key of your provider; `gatewright demo` needs none"),
+async fn key(keys: &dyn KeySource) -> Finding {
+    let what = format!("{ANTHROPIC_API_KEY} in {}", keys.place());
+    let cure = format!("export {ANTHROPIC_API_KEY} with a key of your provider; `gatewright demo` needs none");
+    match keys.key(ANTHROPIC_API_KEY).await {
+        Ok(found) => Finding { what, cure: found.is_none().then_some(cure) },
+        Err(error) => Finding { what: format!("{what}: {}", causes(&error)), cure: Some(cure) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_whatever_follows_it() {
+        assert_eq!(git_version("git version 2.39.5"), Some((2, 39)));
+        assert_eq!(git_version("git version 2.50.1 (Apple Git-155)"), Some((2, 50)));
+        assert_eq!(git_version("git version 3.0"), Some((3, 0)));
+        assert_eq!(git_version("not git"), None);
+        assert!(git_version("git version 2.9.0") < Some(OLDEST_GIT));
     }
 }

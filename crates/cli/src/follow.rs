@@ -17,7 +17,7 @@ use crate::machines::execution_arn;
 use crate::problem::{self, Problem};
 use crate::progress::Progress;
 use crate::render::{self, Facts};
-use crate::settings;
+use crate::{screen, settings};
 
 /// How often the run's log is looked at.
 const TICK: Duration = Duration::from_millis(60);
@@ -184,7 +184,7 @@ impl Following<'_> {
         self.progress.say(&format!("  gatewright gates deny {}", gate.gate_id));
         if !self.waiting.no_wait && std::io::stdin().is_terminal() {
             self.progress.done();
-            eprint!("Your decision [approve/deny] ");
+            screen::ask("Your decision [approve/deny] ");
             self.asked = Some(ask(gate.gate_id.clone()));
         }
         Ok(())
@@ -199,7 +199,7 @@ impl Following<'_> {
                 self.answer(local, gate, decision, "self, local").await?;
             }
             Ok(None) => {
-                eprint!("Write approve or deny: ");
+                screen::ask("Write approve or deny: ");
                 self.asked = Some(ask(gate.gate_id.clone()));
             }
             Err(oneshot::error::TryRecvError::Closed) => {
@@ -223,14 +223,14 @@ impl Following<'_> {
     async fn end(&self, local: &Local, run: RunRecord) -> Result<u8, Problem> {
         let code = run.status.exit_code();
         if self.waiting.json {
-            println!("{}", crate::runs::as_json(&local.store, &run).await?);
+            screen::print_json(&crate::runs::as_json(&local.store, &run).await?);
             return Ok(code);
         }
         if run.status == RunStatus::ApprovalPending {
-            eprintln!("The run is parked at its gate; nothing is lost when this ends.");
+            screen::tell("The run is parked at its gate; nothing is lost when this ends.");
             return Ok(code);
         }
-        println!("{}", render::report(&Facts::of(&local.store, run).await?));
+        screen::print(render::report(&Facts::of(&local.store, run).await?));
         Ok(code)
     }
 }

@@ -10,7 +10,7 @@ use crate::arguments::{Decision, GatesCommand, Waiting};
 use crate::local::Local;
 use crate::problem::Problem;
 use crate::render::{self, Facts};
-use crate::{follow, settings};
+use crate::{follow, screen, settings};
 
 pub(crate) async fn run(state: &Path, command: GatesCommand) -> Result<u8, Problem> {
     match command {
@@ -31,13 +31,18 @@ async fn list(state: &Path, as_json: bool) -> Result<u8, Problem> {
     local.close().await;
     let gates = gates?;
     if as_json {
-        println!("{}", json!(gates));
+        screen::print_json(&json!(gates));
     } else if gates.is_empty() {
-        println!("no gate waits");
+        screen::print("no gate waits");
     }
     for gate in gates.iter().filter(|_| !as_json) {
         let until = render::moment(gate.deadline_ms);
-        println!("{:<32} {:<8} until {until} UTC  {}", gate.gate_id, gate.risk.level.as_str(), gate.summary);
+        screen::print(format!(
+            "{:<32} {:<8} until {until} UTC  {}",
+            gate.gate_id,
+            gate.risk.level.as_str(),
+            screen::hanging(&gate.summary, "  ")
+        ));
     }
     Ok(0)
 }
@@ -48,7 +53,7 @@ async fn show(state: &Path, gate_id: &GateId) -> Result<u8, Problem> {
     let run = local.store.run(&gate.run_id).await?;
     let text = render::gate(&gate, &Facts::of(&local.store, run).await?);
     local.close().await;
-    println!("{text}");
+    screen::print(&text);
     Ok(0)
 }
 
@@ -65,7 +70,7 @@ async fn decide(state: &Path, decision: Decision, what: GateDecision) -> Result<
     let approver = Approver { name: settings::person(), seen_as: "self, local".into() };
     let decided = local.store.decide(&gate_id, &hash, what, approver, decision.comment).await?;
     let word = if what == GateDecision::Approved { "approved" } else { "denied" };
-    eprintln!("{gate_id} {word}");
+    screen::tell(format!("{gate_id} {word}"));
     if !local.is_driver() {
         return Ok(0);
     }

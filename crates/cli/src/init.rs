@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::problem::Problem;
-use crate::settings;
+use crate::{screen, settings};
 
 pub(crate) fn run(repository: &Path, force: bool) -> Result<u8, Problem> {
     let file = repository.join(settings::PROJECT_FILE);
@@ -19,13 +19,13 @@ pub(crate) fn run(repository: &Path, force: bool) -> Result<u8, Problem> {
         ))
     })?;
     std::fs::write(&file, config::render_toml(&found))?;
-    println!("found a {} project", found.project.language);
+    screen::print(format!("found a {} project", found.project.language));
     for command in &found.setup {
-        println!("  setup  {}", command.command);
+        screen::print(format!("  setup  {}", command.command));
     }
     for check in &found.checks {
-        println!("  check  {}", check.command);
+        screen::print(format!("  check  {}", check.command));
     }
-    println!("wrote {}: read it, change what is wrong, commit it", file.display());
+    screen::print(format!("wrote {}: read it, change what is wrong, commit it", file.display()));
     Ok(0)
 }

@@ -1,5 +1,4 @@
 //! The `gatewright` command.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the terminal")]
 
 mod archive;
 mod arguments;
@@ -16,6 +15,7 @@ mod registry;
 mod render;
 mod run;
 mod runs;
+mod screen;
 mod settings;
 
 use std::process::ExitCode;
@@ -23,6 +23,8 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
+use lambda_host::Environment;
+use lambda_host::logs::{Mask, Masked};
 use problem::Problem;
 
 fn main() -> ExitCode {
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
-            eprintln!("gatewright: {problem}");
+            screen::tell(format!("gatewright: {problem}"));
             ExitCode::from(problem.exit)
         }
     }
@@ -70,9 +72,11 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
     }
 }
 
-/// Warnings go to standard error; `GATEWRIGHT_LOG` asks for more.
+/// Errors go to standard error, without keys; `GATEWRIGHT_LOG` asks for more.
 fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("GATEWRIGHT_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let mask = Mask::of(&Environment::of_process());
+    let masked = move || Masked::new(std::io::stderr(), mask.clone());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(masked).without_time().init();
 }

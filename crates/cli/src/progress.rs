@@ -8,6 +8,10 @@ use run_model::budget::UsageEntry;
 use run_model::run::{RunEvent, RunRecord};
 
 use crate::render::usd;
+use crate::screen;
+
+/// What further lines of an event's message begin with, so that none passes for an event of its own.
+const MARGIN: &str = "             ";
 
 /// Says what happens, on standard error, so that standard output stays for results.
 pub(crate) struct Progress {
@@ -32,11 +36,11 @@ impl Progress {
     /// An event of the run.
     pub(crate) fn event(&self, event: &RunEvent) {
         if event.kind == "stage.entered" {
-            return self.say(&format!("-- {}", event.message));
+            return self.say(&format!("-- {}", screen::hanging(&event.message, MARGIN)));
         }
         let who = event.role.as_deref().unwrap_or("gatewright");
         let task = event.task.as_ref().map(|task| format!(" {task}")).unwrap_or_default();
-        self.say(&format!("{who:<12}{task} {}", event.message));
+        self.say(&format!("{who:<12}{task} {}", screen::hanging(&event.message, MARGIN)));
     }
 
     /// Where the run stands now: stage, turns, tokens, money.
@@ -57,8 +61,8 @@ impl Progress {
     /// A line of text.
     pub(crate) fn say(&self, text: &str) {
         match &self.line {
-            Some(line) => line.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(line) => line.suspend(|| screen::tell(text)),
+            None => screen::tell(text),
         }
     }
 

@@ -14,6 +14,7 @@ use run_model::run::{RunRecord, RunStatus, TaskRecord};
 use store::Store;
 
 use crate::problem::Problem;
+use crate::screen::hanging;
 
 /// Everything the texts are made of.
 pub(crate) struct Facts {
@@ -66,11 +67,11 @@ pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
         GateKind::Change => "before this change lands",
     };
     line(&mut text, &format!("Gate {} stands {what}.", gate.gate_id));
-    line(&mut text, &format!("\n  {}", gate.summary));
+    line(&mut text, &format!("\n  {}", hanging(&gate.summary, "  ")));
     line(&mut text, &format!("\n{}", standing(gate)));
     line(&mut text, &format!("Risk: {}", gate.risk.level.as_str()));
     for reason in &gate.risk.reasons {
-        line(&mut text, &format!("  {:<8} {}", reason.level.as_str(), reason.detail));
+        line(&mut text, &format!("  {:<8} {}", reason.level.as_str(), hanging(&reason.detail, "           ")));
     }
     if gate.binding.kind == GateKind::Plan {
         text.push_str(&plan(facts));
@@ -92,7 +93,7 @@ fn standing(gate: &Gate) -> String {
         GateState::Pending => format!("It waits until {} UTC; silence means no.", moment(gate.deadline_ms)),
         GateState::Decided { decision, approver, comment, decided_ms } => {
             let word = if *decision == GateDecision::Approved { "approved" } else { "denied" };
-            let said = comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
+            let said = comment.as_ref().map(|comment| format!(": {}", hanging(comment, "  "))).unwrap_or_default();
             format!("It was {word} by {} ({}) at {} UTC{said}", approver.name, approver.seen_as, moment(*decided_ms))
         }
         GateState::Expired => "Nobody decided in time; silence means no.".into(),
@@ -103,7 +104,7 @@ fn standing(gate: &Gate) -> String {
 fn plan(facts: &Facts) -> String {
     let mut text = String::from("\nPlan:\n");
     for task in facts.plan.iter().flat_map(|plan| &plan.tasks) {
-        line(&mut text, &format!("  {}: {}", task.id, task.title));
+        line(&mut text, &format!("  {}: {}", task.id, hanging(&task.title, "    ")));
     }
     text
 }
@@ -171,10 +172,10 @@ pub(crate) fn report(facts: &Facts) -> String {
     let mut text = String::new();
     line(&mut text, &format!("\nRun {}: {}", run.run_id, words(run.status)));
     if let Some(outcome) = &run.outcome {
-        line(&mut text, &format!("  {}", outcome.reason));
+        line(&mut text, &format!("  {}", hanging(&outcome.reason, "  ")));
     }
     for notice in &run.notices {
-        line(&mut text, &format!("  note: {notice}"));
+        line(&mut text, &format!("  note: {}", hanging(notice, "    ")));
     }
     if !facts.files.is_empty() {
         line(&mut text, "\nChanged:");

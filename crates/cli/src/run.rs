@@ -15,7 +15,7 @@ use crate::local::Local;
 use crate::machines::machine_arn;
 use crate::problem::{Problem, causes};
 use crate::render::usd;
-use crate::{archive, follow, settings};
+use crate::{archive, follow, screen, settings};
 
 /// What is asked for, ready to start.
 pub(crate) struct Request {
@@ -64,7 +64,7 @@ pub(crate) async fn start(state: &Path, request: Request, waiting: &Waiting) -> 
         "requester": { "name": settings::person(), "seen_as": "local" },
     });
     // Said before it is started, so that whoever is interrupted knows what to ask for.
-    eprintln!("run {run_id}");
+    screen::tell(format!("run {run_id}"));
     start_execution(&local, run_id.as_str(), input).await?;
     follow::follow(local, &run_id, run_id.to_string(), waiting).await
 }
@@ -100,9 +100,9 @@ async fn check_confinement(config: &RunConfig) -> Result<(), Problem> {
     let found = sandbox::Sandbox::probe().await;
     match config.sandbox {
         SandboxMode::None => {
-            eprintln!(
+            screen::tell(
                 "warning: --sandbox none runs the project's commands, and code that a model wrote, with your rights and \
-                 your network"
+                 your network",
             );
             Ok(())
         }
@@ -125,16 +125,16 @@ async fn check_key(local: &Local, config: &RunConfig) -> Result<(), Problem> {
 fn introduce(request: &Request) {
     let config = &request.config;
     let role = config.role("developer");
-    eprintln!("repository   {}", request.repository.display());
-    eprintln!("provider     {}", config.provider.kind());
+    screen::tell(format!("repository   {}", request.repository.display()));
+    screen::tell(format!("provider     {}", config.provider.kind()));
     if let Some(price) = config.prices.get(&role.model) {
-        eprintln!(
+        screen::tell(format!(
             "model        {} at {} in, {} out per million tokens (as of {})",
             role.model,
             usd(price.price.input_microusd_per_mtok),
             usd(price.price.output_microusd_per_mtok),
             price.as_of
-        );
+        ));
         // A small change takes about forty calls of ten thousand tokens in (most of them cached) and seven hundred out.
         let typical = price.price.cost_microusd(&run_model::budget::TokenUsage {
             input_tokens: 80_000,
@@ -142,9 +142,9 @@ fn introduce(request: &Request) {
             cache_read_tokens: 300_000,
             cache_write_tokens: 40_000,
         });
-        eprintln!("estimate     about {} for a small change", usd(typical));
+        screen::tell(format!("estimate     about {} for a small change", usd(typical)));
     }
-    eprintln!("budget       {} at most", usd(config.limits.budget_microusd));
+    screen::tell(format!("budget       {} at most", usd(config.limits.budget_microusd)));
 }
 
 /// `r-` and ten random digits: short enough for the names of nested executions.

@@ -16,6 +16,7 @@ use crate::machines::execution_arn;
 use crate::problem::{Problem, causes};
 use crate::render::{self, Facts};
 use crate::run::start_execution;
+use crate::screen;
 
 pub(crate) async fn run(state: &Path, command: RunsCommand) -> Result<u8, Problem> {
     match command {
@@ -27,7 +28,7 @@ pub(crate) async fn run(state: &Path, command: RunsCommand) -> Result<u8, Proble
             let local = Local::read(state).await?;
             let shown = look(&local.store, looking).await;
             local.close().await;
-            println!("{}", shown?.trim_end());
+            screen::print(shown?.trim_end());
             Ok(0)
         }
     }
@@ -54,7 +55,12 @@ async fn look(store: &Store, command: RunsCommand) -> Result<String, Problem> {
                 let who = event.role.as_deref().unwrap_or("-");
                 let task = event.task.as_ref().map_or("-", |task| task.as_str());
                 let at = render::moment(event.at_ms);
-                format!("{:>5} {at} {:<20} {who:<12} {task:<8} {}", event.sequence, event.kind, event.message)
+                format!(
+                    "{:>5} {at} {:<20} {who:<12} {task:<8} {}",
+                    event.sequence,
+                    event.kind,
+                    screen::hanging(&event.message, "      ")
+                )
             });
             Ok(lines.collect::<Vec<_>>().join("\n"))
         }
@@ -231,7 +237,7 @@ async fn stop(state: &Path, run_id: &RunId) -> Result<u8, Problem> {
     let run = local.store.run(run_id).await?;
     if run.status.is_final() {
         local.close().await;
-        println!("{run_id} has ended already: {}", render::words(run.status));
+        screen::print(format!("{run_id} has ended already: {}", render::words(run.status)));
         return Ok(0);
     }
     let stopping = local.step_functions().stop_execution().execution_arn(&run.execution_arn);
@@ -244,11 +250,11 @@ async fn stop(state: &Path, run_id: &RunId) -> Result<u8, Problem> {
     let event = NewEvent::new("run.ended", "stopped by a person");
     let run = local.store.end_run(run_id, RunStatus::Stopped, outcome, event).await?;
     local.close().await;
-    match (run.status, run.branch) {
-        (RunStatus::Stopped, _) => println!("{run_id} is stopped; `gatewright runs resume {run_id}` goes on"),
-        (_, Some(branch)) => println!("{run_id} had landed before it could be stopped: branch {branch}"),
-        (status, None) => println!("{run_id} had ended before it could be stopped: {}", render::words(status)),
-    }
+    screen::print(match (run.status, run.branch) {
+        (RunStatus::Stopped, _) => format!("{run_id} is stopped; `gatewright runs resume {run_id}` goes on"),
+        (_, Some(branch)) => format!("{run_id} had landed before it could be stopped: branch {branch}"),
+        (status, None) => format!("{run_id} had ended before it could be stopped: {}", render::words(status)),
+    });
     Ok(0)
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use run_model::{ErrorName, FunctionError, RepoPath};
 
+use crate::OLDEST_GIT;
+
 /// Why the repository refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgeError {
@@ -75,7 +77,7 @@ pub enum ForgeError {
         commit: String,
     },
     /// Git could not be started: install it.
-    #[error("the git program cannot be started; install git 2.36 or later")]
+    #[error("the git program cannot be started; install git {}.{} or later", OLDEST_GIT.0, OLDEST_GIT.1)]
     NoGit(#[source] std::io::Error),
     /// Git failed.
     #[error("git {command} failed: {said}")]

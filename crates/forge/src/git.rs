@@ -13,6 +13,9 @@ use crate::ForgeError;
 const NAME: &str = "Gatewright";
 const EMAIL: &str = "gatewright@localhost";
 
+/// The oldest git whose commands and options are all used here: major and minor version.
+pub const OLDEST_GIT: (u32, u32) = (2, 36);
+
 /// What every call switches off or settles.
 const SETTINGS: &[(&str, &str)] = &[
     ("core.hooksPath", "/dev/null"),

@@ -16,6 +16,7 @@ mod tree;
 
 pub use change::{Landed, Landing, Publication, Published};
 pub use error::ForgeError;
+pub use git::OLDEST_GIT;
 pub use location::{Location, RemoteName};
 pub use open::LocalGit;
 pub use snapshot::{MAX_SNAPSHOT_BYTES, Snapshot};

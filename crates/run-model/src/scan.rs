@@ -63,7 +63,7 @@ fn rules(line: &str) -> impl Iterator<Item = Told> {
 }
 
 /// Bidirectional controls, zero-width characters, tag characters and raw control characters.
-fn is_hiding(c: char) -> bool {
+pub fn is_hiding(c: char) -> bool {
     let invisible = matches!(
         c,
         '\u{61c}' | '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'

@@ -1,0 +1,56 @@
+//! `gatewright doctor` says what is missing, and its log, like every log, holds no key.
+#![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tests::{Ended, World};
+
+const KEY: &str = "a-key-of-no-known-shape";
+
+/// The doctor with a key, and with a program `git` that says this; `more` are further variables.
+fn doctor(world: &World, git: Option<&str>, more: &[(&str, &str)]) -> Ended {
+    let programs = world.path("programs");
+    fs::create_dir_all(&programs).unwrap();
+    if let Some(says) = git {
+        fs::write(programs.join("git"), format!("#!/bin/sh\necho '{says}'\n")).unwrap();
+        fs::set_permissions(programs.join("git"), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let mut command = world.command(&["doctor"]);
+    Ended::of(&command.env("PATH", programs).envs(more.iter().copied()).output().unwrap())
+}
+
+#[test]
+fn a_machine_that_has_everything_is_told_so() {
+    let world = World::quick();
+    let ended = doctor(&world, Some("git version 2.36.0"), &[("ANTHROPIC_API_KEY", KEY)]).expect(0);
+    assert_eq!(ended.stdout.lines().filter(|line| line.starts_with("ok ")).count(), 4, "{}", ended.stdout);
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_cure() {
+    let world = World::quick();
+    let old = doctor(&world, Some("git version 2.17.1"), &[("ANTHROPIC_API_KEY", KEY)]).expect(69);
+    assert!(old.said("missing git version 2.17.1\n        cure: install git 2.36 or later"), "{}", old.stdout);
+    let none = doctor(&World::quick(), None, &[]).expect(69);
+    assert!(none.said("missing git\n"), "{}", none.stdout);
+    assert!(none.said("missing ANTHROPIC_API_KEY") && none.said("cure: export ANTHROPIC_API_KEY"), "{}", none.stdout);
+}
+
+#[test]
+fn a_state_folder_that_others_can_enter_is_named() {
+    let world = World::quick();
+    fs::create_dir(world.state()).unwrap();
+    fs::set_permissions(world.state(), PermissionsExt::from_mode(0o755)).unwrap();
+    let ended = doctor(&world, Some("git version 2.50.0"), &[]).expect(69);
+    assert!(ended.said("missing state folder") && ended.said("chmod 700"), "{}", ended.stdout);
+}
+
+#[test]
+fn no_log_however_loud_holds_the_key() {
+    let world = World::quick();
+    let loud = [("ANTHROPIC_API_KEY", KEY), ("GATEWRIGHT_LOG", "trace")];
+    let ended = doctor(&world, Some("git version 2.50.0"), &loud).expect(0);
+    assert!(ended.stderr.contains("GetSecretValue") && ended.stderr.contains("***"), "{}", ended.stderr);
+    assert!(!ended.said(KEY), "the key was logged");
+}
