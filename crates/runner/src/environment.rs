@@ -69,8 +69,9 @@ impl Environment {
         self.toolchain.as_ref().map_or("", |toolchain| &toolchain.identity)
     }
 
-    /// Puts the user's registry settings where setup looks for them; credentials stay where they are.
-    pub(crate) fn seed(&self, dependencies: &Path) -> Result<(), RunnerError> {
+    /// Puts the user's registry settings where cargo looks for them; credentials stay where they are. Only setup is told of
+    /// a proxy, since its address may hold a password.
+    pub(crate) fn seed(&self, dependencies: &Path, phase: Phase<'_>) -> Result<(), RunnerError> {
         let Some(home) = self.toolchain.as_ref().and_then(|toolchain| toolchain.cargo_home.as_ref()) else {
             return Ok(());
         };
@@ -78,8 +79,13 @@ impl Environment {
         let path = dependencies.join("config.toml");
         let settings: toml::Table =
             settings.parse().map_err(|problem| RunnerError::unreadable("config.toml of cargo", &problem))?;
-        let shared: toml::Table =
+        let mut shared: toml::Table =
             settings.into_iter().filter(|(key, _)| CARGO_SETTINGS.contains(&key.as_str())).collect();
+        if !matches!(phase, Phase::Setup)
+            && let Some(http) = shared.get_mut("http").and_then(toml::Value::as_table_mut)
+        {
+            http.remove("proxy");
+        }
         fs::write(&path, shared.to_string()).at(&path)
     }
 
@@ -190,4 +196,34 @@ impl Environment {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxys_address_is_for_setup_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = "[http]\nproxy = \"http://user:word@proxy\"\ntimeout = 7\n[registry]\ntoken = \"t\"\n";
+        fs::write(folder.path().join("config.toml"), settings).unwrap();
+        let home = Some(folder.path().to_owned());
+        let toolchain =
+            Toolchain { identity: String::new(), path: String::new(), read_only: Vec::new(), cargo_home: home };
+        let environment = Environment {
+            sandbox: Sandbox::new(),
+            mode: Mode::None,
+            config: RunConfig::default(),
+            toolchain: Some(toolchain),
+            network_variables: BTreeMap::new(),
+        };
+        let dependencies = tempfile::tempdir().unwrap();
+        let seeded = |phase| {
+            environment.seed(dependencies.path(), phase).unwrap();
+            fs::read_to_string(dependencies.path().join("config.toml")).unwrap()
+        };
+        let (setup, check) = (seeded(Phase::Setup), seeded(Phase::Check { dependencies: dependencies.path() }));
+        assert!(setup.contains("user:word") && !setup.contains("token"), "{setup}");
+        assert!(!check.contains("user:word") && check.contains("timeout = 7"), "{check}");
+    }
 }

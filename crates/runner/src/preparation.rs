@@ -81,7 +81,7 @@ impl Preparation<'_> {
         let workspace = Workspace::create(&self.work.join("setup"), self.inputs).await?;
         let fetched = workspace.dependencies();
         fs::create_dir(&fetched).at(&fetched)?;
-        self.environment.seed(&fetched)?;
+        self.environment.seed(&fetched, Phase::Setup)?;
         for setup in &self.inputs.config.setup {
             let outcome = self.environment.run(&workspace, &setup.command, Phase::Setup).await?;
             if outcome.exit != sandbox::Exit::Code(0) {
@@ -91,6 +91,7 @@ impl Preparation<'_> {
         for file in self.inputs.setup_files()? {
             workspace.keep(&file, &self.prepared.files.join(file.as_str()))?;
         }
+        self.environment.seed(&fetched, Phase::Check { dependencies: &fetched })?;
         fs::rename(&fetched, &self.prepared.dependencies).at(&fetched)?;
         folders::remove(workspace.root())
     }

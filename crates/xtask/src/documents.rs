@@ -23,9 +23,9 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     Ok(problems)
 }
 
-/// Third-party inputs keep their own documents as they are.
+/// Third-party inputs keep their own documents as they are, and a prompt speaks of the repository it will be used on.
 fn is_foreign(path: &str) -> bool {
-    path.contains("/input/") || path.ends_with("role.md")
+    path.starts_with("crates/cli/demo/") || path.ends_with("role.md")
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ async fn deliver(context: &Context, item: &OutboxItem) -> Result<(), FunctionErr
     let state = match context.store.answer_for(item.kind, &item.about).await {
         Ok(answer) => send(context, &item.id, answer).await?,
         // No second try would find more; the state that waits ends by its own bound.
-        Err(error @ (StoreError::NotFound(_) | StoreError::Corrupt { .. })) => {
+        Err(error @ (StoreError::NotFound(_) | StoreError::Corrupt { .. } | StoreError::NewerSchema { .. })) => {
             tracing::error!(outbox_id = item.id, %error, "an answer cannot be delivered");
             OutboxState::Orphaned
         }

@@ -1,4 +1,4 @@
-//! The shapes of secrets: found in a change, hidden in a log.
+//! The shapes of secrets: found in a change, hidden in what a commit says.
 
 use std::sync::LazyLock;
 
