@@ -3,11 +3,14 @@
 
 pub mod demo;
 pub mod machines;
+#[cfg(feature = "world")]
+pub mod ministack;
 pub mod programs;
 pub mod provider;
 pub mod running;
 pub mod script;
 pub mod state;
+pub mod template;
 pub mod world;
 
 pub use provider::Provider;

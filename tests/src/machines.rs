@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use embedded_cloud::{ACCOUNT, REGION};
+use serde_json::Value;
 
 /// The machines, callers first.
 pub const MACHINES: [&str; 3] = ["pipeline", "task-graph", "task"];
 
-fn repository() -> PathBuf {
+/// The repository's root.
+pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -52,4 +54,28 @@ pub fn definitions() -> Vec<(String, String)> {
         names.iter().fold(text, |text, (name, arn)| text.replace(&format!("${{{}}}", name.replace('-', "_")), arn))
     };
     MACHINES.iter().map(|name| ((*name).to_owned(), substitute(text(name)))).collect()
+}
+
+/// Every state of one machine, those inside a Map or a Parallel included, with a title for messages.
+pub fn states_of(machine: &str) -> Vec<(String, Value)> {
+    fn walk(place: &str, scope: &Value, found: &mut Vec<(String, Value)>) {
+        for (name, state) in scope["States"].as_object().unwrap() {
+            let title = format!("{place}: {name}");
+            if state["ItemProcessor"].is_object() {
+                walk(&title, &state["ItemProcessor"], found);
+            }
+            for branch in state["Branches"].as_array().into_iter().flatten() {
+                walk(&title, branch, found);
+            }
+            found.push((title, state.clone()));
+        }
+    }
+    let mut found = Vec::new();
+    walk(machine, &serde_json::from_str(&text(machine)).unwrap(), &mut found);
+    found
+}
+
+/// Every state of every machine.
+pub fn states() -> Vec<(String, Value)> {
+    MACHINES.iter().flat_map(|machine| states_of(machine)).collect()
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use run_model::{ErrorName, RunId, TaskId};
 use serde_json::Value;
 use states_language::Machine;
-use tests::machines::{MACHINES, definitions, functions, machine_arn, roles, text};
+use tests::machines::{MACHINES, definitions, functions, machine_arn, roles, states};
 
 /// Lambda's own failures, which are worth another try.
 const OF_LAMBDA: [&str; 4] = [
@@ -21,30 +21,6 @@ const CRASHES: [&str; 3] = ["Sandbox.Timedout", "Runtime.ExitError", "Lambda.Unk
 const OF_LANGUAGE: [&str; 2] = ["States.ALL", "States.Timeout"];
 /// The longest name of an execution that Step Functions takes, in characters.
 const LONGEST_NAME: usize = 80;
-
-/// Every state of every machine, those inside a Map included, with a title for messages.
-fn states() -> Vec<(String, Value)> {
-    fn walk(place: &str, scope: &Value, found: &mut Vec<(String, Value)>) {
-        for (name, state) in scope["States"].as_object().unwrap() {
-            let title = format!("{place}: {name}");
-            walk_inner(&title, state, found);
-            found.push((title, state.clone()));
-        }
-    }
-    fn walk_inner(title: &str, state: &Value, found: &mut Vec<(String, Value)>) {
-        if state["ItemProcessor"].is_object() {
-            walk(title, &state["ItemProcessor"], found);
-        }
-        for branch in state["Branches"].as_array().into_iter().flatten() {
-            walk(title, branch, found);
-        }
-    }
-    let mut found = Vec::new();
-    for name in MACHINES {
-        walk(name, &serde_json::from_str(&text(name)).unwrap(), &mut found);
-    }
-    found
-}
 
 fn tasks() -> Vec<(String, Value)> {
     let tasks: Vec<_> = states().into_iter().filter(|(_, state)| state["Type"] == "Task").collect();

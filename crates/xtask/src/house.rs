@@ -77,7 +77,7 @@ fn substitutions(root: &Path, files: &[String]) -> Result<Vec<String>> {
 }
 
 /// The name of the machine that a file defines.
-fn machine(path: &str) -> Option<&str> {
+pub(crate) fn machine(path: &str) -> Option<&str> {
     path.strip_prefix("state-machines/")?.strip_suffix(MACHINE_END)
 }
 

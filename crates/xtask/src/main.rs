@@ -10,13 +10,14 @@ mod house;
 mod layers;
 mod readme;
 mod test;
+mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo xtask check|test|readme|bench [--clone]";
+const USAGE: &str = "usage: cargo xtask check|test [--world]|readme|bench [--clone]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["check"] => check::run(&root()),
         ["test"] => test::run(&root()),
+        ["test", "--world"] => world::run(&root()),
         ["readme"] => readme::run(&root()),
         ["bench"] => bench::run(&root(), false),
         ["bench", "--clone"] => bench::run(&root(), true),

@@ -1,0 +1,149 @@
+//! MiniStack, another party's AWS on the loopback, and the real SAM CLI that deploys the template onto it.
+//!
+//! Both are installed by `cargo xtask test --world`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use aws_types::SdkConfig;
+use lambda_host::Environment;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::machines::{MACHINES, repository};
+use crate::template::Template;
+
+/// The region of everything on it.
+pub const REGION: &str = "us-east-1";
+/// The credentials that MiniStack takes for the account's owner.
+const CREDENTIALS: [(&str, &str); 4] = [
+    ("AWS_ACCESS_KEY_ID", "test"),
+    ("AWS_SECRET_ACCESS_KEY", "test"),
+    ("AWS_DEFAULT_REGION", REGION),
+    ("AWS_REGION", REGION),
+];
+
+/// A program of a part of `target/world`, say `("sam", "sam")`.
+pub fn program(part: &str, name: &str) -> PathBuf {
+    let world = std::env::var_os("GATEWRIGHT_WORLD").map_or_else(|| repository().join("target/world"), PathBuf::from);
+    let program = world.join(part).join("bin").join(name);
+    assert!(program.is_file(), "{} is not installed: cargo xtask test --world does it", program.display());
+    program
+}
+
+/// A running MiniStack. It ends with this value.
+pub struct MiniStack {
+    process: Child,
+    address: String,
+    folder: TempDir,
+}
+
+impl MiniStack {
+    /// Starts one that enforces the functions' roles. `variables` go before what is set here.
+    pub fn start(variables: &[(&str, &str)]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let address = format!("http://127.0.0.1:{port}");
+        let mut command = Command::new(program("ministack", "ministack"));
+        command.envs(CREDENTIALS).env("AWS_ENDPOINT_URL", &address).env("BIND_HOST", "127.0.0.1");
+        command.env("GATEWAY_PORT", &port).env("AUTH", "true").envs(variables.iter().copied());
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(process.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("Running on") {
+            line.clear();
+            assert!(told.read_line(&mut line).unwrap() > 0, "MiniStack ended before it listened");
+        }
+        // Somebody has to read on, or it would wait for its own words to be read.
+        std::thread::spawn(move || drop(std::io::copy(&mut told.by_ref(), &mut std::io::sink())));
+        Self { process, address, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// An SDK's configuration as the account's owner.
+    pub fn sdk_config(&self) -> SdkConfig {
+        let [id, secret, _, region] = CREDENTIALS;
+        Environment::of([id, secret, region, ("AWS_ENDPOINT_URL", &self.address)]).sdk_config().unwrap()
+    }
+
+    /// Deploys the template as the stack `gatewright-<stage>`, with the program that `artefact` names for each function.
+    /// Returns what the SAM CLI printed.
+    ///
+    /// # Panics
+    /// With what it printed, if it fails.
+    pub fn deploy(&self, stage: &str, artefact: impl Fn(&str) -> PathBuf) -> String {
+        self.lay_out(artefact);
+        let stage_parameter = format!("Stage={stage}");
+        let stack = format!("gatewright-{stage}");
+        self.sam(&[
+            "deploy",
+            "--template",
+            "infra/template.yaml",
+            "--stack-name",
+            &stack,
+            "--resolve-s3",
+            "--capabilities",
+            "CAPABILITY_IAM",
+            "CAPABILITY_AUTO_EXPAND",
+            "--no-confirm-changeset",
+            "--no-fail-on-empty-changeset",
+            "--parameter-overrides",
+            "Architecture=x86_64",
+            "Emulated=true",
+            &stage_parameter,
+        ])
+    }
+
+    /// The outputs of a stage's stack.
+    pub fn outputs(&self, stage: &str) -> BTreeMap<String, String> {
+        let stack = format!("gatewright-{stage}");
+        let printed = self.sam(&["list", "stack-outputs", "--stack-name", &stack, "--output", "json"]);
+        let outputs: Value = printed.parse().unwrap_or_else(|error| panic!("{error}: {printed}"));
+        let text = |output: &Value, field: &str| output[field].as_str().unwrap().to_owned();
+        let outputs = outputs.as_array().unwrap().iter();
+        outputs.map(|output| (text(output, "OutputKey"), text(output, "OutputValue"))).collect()
+    }
+
+    /// What the template refers to, in the places where it looks: the template itself stays as it is.
+    fn lay_out(&self, artefact: impl Fn(&str) -> PathBuf) {
+        let copy = |from: &Path, to: &str| {
+            let to = self.folder.path().join(to);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        };
+        copy(&repository().join("infra/template.yaml"), "infra/template.yaml");
+        for machine in MACHINES {
+            let path = format!("state-machines/{machine}.asl.json");
+            copy(&repository().join(&path), &path);
+        }
+        for (_, function) in Template::load().of_type("AWS::Serverless::Function") {
+            let name = function["CodeUri"].as_str().unwrap().strip_prefix("../functions/").unwrap();
+            copy(&artefact(name), &format!("functions/{name}/bootstrap"));
+        }
+    }
+
+    fn sam(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(program("sam", "sam"));
+        command.args(arguments).current_dir(self.folder.path()).envs(CREDENTIALS);
+        let output = command.env("AWS_ENDPOINT_URL", &self.address).env("SAM_CLI_TELEMETRY", "0").output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let failed = || format!("sam {arguments:?}:\n{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}", failed());
+        printed
+    }
+}
+
+impl Drop for MiniStack {
+    fn drop(&mut self) {
+        // Failures have nobody to be told to; a process that is gone already is as good.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}

@@ -1,0 +1,100 @@
+//! One name everywhere: folder, function, role, log group, substitution.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use tests::machines::{MACHINES, functions, states_of};
+use tests::template::Template;
+
+use crate::{complains, none, template};
+
+/// `run-control` as a logical id: `RunControl`.
+pub(crate) fn logical_id(name: &str) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    name.split('-').map(capital).collect()
+}
+
+/// Functions that are being written: deployed in the template, without a folder yet.
+const COMING: [&str; 4] = ["api", "events", "gate-callback", "janitor"];
+
+/// What a function must be called and where its parts must be.
+fn problems(template: &Template) -> Vec<String> {
+    let mut problems = Vec::new();
+    let named = template.of_type("AWS::Serverless::Function");
+    let deployed: BTreeSet<String> = named.iter().map(|(id, _)| (*id).to_owned()).collect();
+    let mut folders: BTreeSet<String> = functions().iter().map(|name| logical_id(name)).collect();
+    folders.extend(COMING.map(logical_id));
+    problems.extend(folders.difference(&deployed).map(|id| format!("{id} has a folder and is not deployed")));
+    problems.extend(deployed.difference(&folders).map(|id| format!("{id} is deployed and has no folder")));
+    for name in functions() {
+        let id = logical_id(&name);
+        let function = template.properties(&id);
+        let wanted = [
+            ("FunctionName", json!({ "Fn::Sub": format!("gatewright-${{Stage}}-{name}") })),
+            ("CodeUri", json!(format!("../functions/{name}"))),
+            ("Role", json!({ "Fn::GetAtt": [format!("{id}Role"), "Arn"] })),
+            ("LoggingConfig", json!({ "LogFormat": "JSON", "LogGroup": { "Ref": format!("{id}Logs") } })),
+        ];
+        let wrong = wanted.iter().filter(|(field, value)| function[*field] != *value);
+        problems.extend(wrong.map(|(field, value)| format!("{id}: {field} is not {value}")));
+        let group = json!({ "Fn::Sub": format!("/aws/lambda/gatewright-${{Stage}}-{name}") });
+        if template.properties(&format!("{id}Logs"))["LogGroupName"] != group {
+            problems.push(format!("{id}Logs is not the log group of {name}"));
+        }
+    }
+    problems.extend(MACHINES.iter().flat_map(|machine| substitutions(template, machine)));
+    problems
+}
+
+/// A machine's substitutions are those of its text, each with the thing of that name.
+fn substitutions(template: &Template, machine: &str) -> Vec<String> {
+    let id = logical_id(machine);
+    let properties = template.properties(&id);
+    let given = properties["DefinitionSubstitutions"].as_object().cloned().unwrap_or_default();
+    let text: String = states_of(machine).iter().map(|(_, state)| state.to_string()).collect();
+    let asked: BTreeSet<&str> =
+        text.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).collect();
+    let mut problems = Vec::new();
+    if given.keys().map(String::as_str).collect::<BTreeSet<_>>() != asked {
+        problems.push(format!("{id} substitutes {:?}, its text asks for {asked:?}", given.keys().collect::<Vec<_>>()));
+    }
+    for (name, value) in &given {
+        let named = logical_id(&name.replace('_', "-"));
+        let wanted = if MACHINES.contains(&name.replace('_', "-").as_str()) {
+            json!({ "Ref": format!("{named}Alias") })
+        } else {
+            json!({ "Ref": format!("{named}.Alias") })
+        };
+        if *value != wanted {
+            problems.push(format!("{id}: ${{{name}}} is {value} and not {wanted}"));
+        }
+    }
+    if properties["DefinitionUri"] != format!("../state-machines/{machine}.asl.json")
+        || properties["Name"] != json!({ "Fn::Sub": format!("gatewright-${{Stage}}-{machine}") })
+    {
+        problems.push(format!("{id} is not the machine {machine}"));
+    }
+    problems
+}
+
+#[test]
+fn one_name_everywhere() {
+    none(&problems(&template()));
+}
+
+#[test]
+fn another_name_is_seen() {
+    let elsewhere =
+        |template: &mut Template| template.properties_mut("Tester")["CodeUri"] = "../functions/testing".into();
+    complains(problems, elsewhere, "Tester: CodeUri");
+    let another_role = |template: &mut Template| {
+        template.properties_mut("Tester")["Role"] = json!({ "Fn::GetAtt": ["ReviewerRole", "Arn"] })
+    };
+    complains(problems, another_role, "Tester: Role");
+    let crossed = |template: &mut Template| {
+        template.properties_mut("Task")["DefinitionSubstitutions"]["tester"] = json!({ "Ref": "Developer.Alias" });
+    };
+    complains(problems, crossed, "${tester} is");
+    let gone = |template: &mut Template| drop(template.0["Resources"].as_object_mut().unwrap().remove("Tester"));
+    complains(problems, gone, "Tester has a folder and is not deployed");
+}
