@@ -73,10 +73,11 @@ async fn every_check_runs_and_is_told_how_it_ended() {
 #[tokio::test]
 async fn what_one_check_writes_the_next_does_not_see() {
     let mut world = World::new().await;
-    let mut project = Project::plain("echo forged > README.md; touch new.txt ../target/forged || exit 1");
+    let mut project =
+        Project::plain("echo forged > README.md; touch new.txt; mkdir -p ../target && touch ../target/forged");
     let second = config::CheckSpec {
         name: "second".into(),
-        command: "cat README.md; ls . ../target".into(),
+        command: "cat README.md; ls -R ..".into(),
         ..project.config.checks[0].clone()
     };
     project.config.checks.push(second);
