@@ -21,10 +21,14 @@ use crate::connector::{InProcess, OverSocket, sdk_config};
 use crate::durable::{DurableWriter, create_folder};
 use crate::dynamodb::DynamoDb;
 use crate::http::Services;
+use crate::lambda::Invoker;
+use crate::loopback::{CLOCK_FILE, Loopback, StandingClock};
 use crate::objects::Objects;
-use crate::registry::FunctionRegistry;
+use crate::registry::Functions;
+use crate::scheduler::{Scheduler, SchedulerSources};
 use crate::secrets::{SecretSources, Secrets};
-use crate::socket;
+use crate::socket::{self, FileMode};
+use crate::status_events::StatusEvents;
 use crate::step_functions::{self, EngineError, StepFunctions};
 use crate::streams::{Progress, Pump, PumpContext, StreamRule};
 
@@ -102,6 +106,7 @@ pub struct Cloud {
     writer: Arc<DurableWriter>,
     listener: Option<StdListener>,
     tasks: JoinSet<()>,
+    status_target: Option<String>,
     /// Held as long as this process may write.
     lock: File,
 }
@@ -137,6 +142,7 @@ impl Cloud {
             writer,
             listener: Some(listener),
             tasks: JoinSet::new(),
+            status_target: None,
             lock,
         }))
     }
@@ -151,39 +157,71 @@ impl Cloud {
         &self.services.step_functions
     }
 
-    /// Begins to drive: executions go on where they were, streams flow, other processes are answered.
+    /// Names the function that is told how executions begin and end, as an EventBridge rule for
+    /// `Step Functions Execution Status Change` tells its target: best effort, in no order. For before [`Cloud::start`].
+    pub fn tell_status_changes_to(&mut self, function: impl Into<String>) {
+        self.status_target = Some(function.into());
+    }
+
+    /// Begins to drive: executions go on where they were, streams flow, schedules fire, other processes are answered.
     ///
     /// Called after [`Cloud::open`], because functions are built from its [`Cloud::sdk_config`]. Needs a Tokio runtime.
     ///
     /// # Errors
     /// [`OpenError::StartedTwice`]; [`OpenError::Machines`] when an execution cannot be recovered; [`OpenError::File`]
     /// when the socket or a stream's position cannot be used.
-    pub async fn start(&mut self, registry: FunctionRegistry) -> Result<(), OpenError> {
+    pub async fn start(&mut self, functions: impl Into<Functions>) -> Result<(), OpenError> {
+        let functions = functions.into();
         let listener = self.listener.take().ok_or(OpenError::StartedTwice)?;
-        if !self.services.set_functions(registry.clone()) {
+        let invoker = Invoker { functions: functions.clone(), clock: Arc::clone(&self.options.clock) };
+        if !self.services.set_functions(invoker.clone()) {
             return Err(OpenError::StartedTwice);
         }
-        let pumps = self.open_pumps(&registry)?;
-        self.services.step_functions.start(registry)?;
+        let pumps = self.open_pumps(&invoker)?;
+        // Listens before anything moves, so that no change is missed.
+        let told = self.status_target.take().map(|function| {
+            let (engine, randomness) = (&self.services.step_functions, Arc::clone(&self.options.randomness));
+            StatusEvents::of(engine, randomness, invoker.clone(), function)
+        });
+        self.services.step_functions.start(functions)?;
         for pump in pumps {
             self.tasks.spawn(pump.run());
         }
+        if let Some(told) = told {
+            self.tasks.spawn(told.run());
+        }
+        self.tasks.spawn(Arc::clone(&self.services.scheduler).run(invoker));
         let path = self.options.state_dir.join(socket::SOCKET);
         let listener = UnixListener::from_std(listener).map_err(unusable(&path))?;
-        self.tasks.spawn(socket::serve(listener, Arc::clone(&self.services)));
+        self.tasks.spawn(socket::serve(listener, FileMode, Arc::clone(&self.services)));
         Ok(())
     }
 
-    /// Answers on a free port of the loopback too, for programs that know AWS by an endpoint URL only.
-    ///
-    /// Every user of this machine can reach it, and no signature is checked: for tests, and where one is alone.
+    /// Answers on a free port of the loopback too, as [`Cloud::serve_loopback_on`].
     ///
     /// # Errors
     /// [`OpenError::Loopback`] if the loopback cannot be listened on.
     pub async fn serve_loopback(&mut self) -> Result<SocketAddr, OpenError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(OpenError::Loopback)?;
+        self.serve_loopback_on(0, None).await
+    }
+
+    /// Answers on a port of the loopback too (0: a free one), for programs that know AWS by an endpoint URL only.
+    ///
+    /// Every user of this machine can reach it, and no signature is checked. Web pages cannot: a request must be signed
+    /// in form, name a loopback host and come from no page. With a clock, `POST /_gatewright/clock` advances it.
+    ///
+    /// # Errors
+    /// [`OpenError::Loopback`] if the port cannot be listened on; [`OpenError::File`] if the clock's moment cannot be kept.
+    pub async fn serve_loopback_on(
+        &mut self,
+        port: u16,
+        clock: Option<StandingClock>,
+    ) -> Result<SocketAddr, OpenError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(OpenError::Loopback)?;
         let address = listener.local_addr().map_err(OpenError::Loopback)?;
-        self.tasks.spawn(socket::serve(listener, Arc::clone(&self.services)));
+        let path = self.options.state_dir.join(CLOCK_FILE);
+        let keeper = Loopback::new(clock, Arc::clone(&self.writer), path.clone()).map_err(unusable(&path))?;
+        self.tasks.spawn(socket::serve(listener, keeper, Arc::clone(&self.services)));
         Ok(address)
     }
 
@@ -201,13 +239,12 @@ impl Cloud {
         drop(self.lock);
     }
 
-    fn open_pumps(&self, registry: &FunctionRegistry) -> Result<Vec<Pump>, OpenError> {
+    fn open_pumps(&self, invoker: &Invoker) -> Result<Vec<Pump>, OpenError> {
         let folder = self.options.state_dir.join("streams");
         create_folder(&folder).map_err(unusable(&folder))?;
         let context = PumpContext {
             dynamodb: self.services.dynamodb.clone(),
-            functions: registry.clone(),
-            clock: Arc::clone(&self.options.clock),
+            invoker: invoker.clone(),
             writer: Arc::clone(&self.writer),
             folder: folder.clone(),
             progress: Arc::new(Progress::of(&self.options.stream_rules)),
@@ -268,6 +305,9 @@ async fn open_services(
     let secrets = Secrets::open(secrets_path.clone(), Arc::clone(writer), sources).map_err(unusable(&secrets_path))?;
     let objects = Objects::open(at("objects"), Arc::clone(writer), Arc::clone(&options.clock))
         .map_err(unusable(&at("objects")))?;
+    let sources = SchedulerSources { clock: Arc::clone(&options.clock), randomness: Arc::clone(&options.randomness) };
+    let schedules = at("schedules.json");
+    let scheduler = Scheduler::open(schedules.clone(), Arc::clone(writer), sources).map_err(unusable(&schedules))?;
     let step_functions = StepFunctions::open(step_functions::Options {
         machines: options.machines.clone(),
         commit_hook,
@@ -278,7 +318,7 @@ async fn open_services(
         )
     })
     .await?;
-    Ok(Services::new(dynamodb, secrets, objects, step_functions, Arc::clone(&options.clock)))
+    Ok(Services::new(dynamodb, secrets, objects, scheduler, step_functions))
 }
 
 /// Creates the folder, or refuses one that other users can enter. Permissions are never changed: it may be `/tmp`.

@@ -40,6 +40,11 @@ impl AwsError {
         )
     }
 
+    /// What the request names is not there: `ResourceNotFoundException`, status 404.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        AwsError { status: 404, code: "ResourceNotFoundException".into(), message: message.into() }
+    }
+
     /// The body that the JSON protocols send: `__type` and `message`.
     pub fn body(&self) -> Value {
         let mut body = Map::new();

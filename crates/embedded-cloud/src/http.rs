@@ -5,15 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use run_model::Clock;
 use serde_json::Value;
 use tokio::sync::RwLock;
 
 use crate::dynamodb::DynamoDb;
 use crate::error::AwsError;
-use crate::lambda;
+use crate::lambda::{self, Invoker};
 use crate::objects::Objects;
-use crate::registry::{FunctionRegistry, InvocationContext};
+use crate::scheduler::{self, Scheduler};
 use crate::secrets::Secrets;
 use crate::step_functions::StepFunctions;
 
@@ -29,10 +28,10 @@ pub(crate) struct Services {
     pub(crate) dynamodb: DynamoDb,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) objects: Arc<Objects>,
+    pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) step_functions: StepFunctions,
-    pub(crate) clock: Arc<dyn Clock>,
     /// Set once, when the cloud starts.
-    functions: OnceLock<FunctionRegistry>,
+    invoker: OnceLock<Invoker>,
     /// True once shut down. Whoever touches a file holds it for reading, until the disk is done.
     closed: Arc<RwLock<bool>>,
     requests: AtomicU64,
@@ -47,6 +46,7 @@ enum Route {
     Secrets(String),
     Lambda,
     Objects,
+    Scheduler,
     Unknown { service: String, operation: String },
 }
 
@@ -55,24 +55,24 @@ impl Services {
         dynamodb: DynamoDb,
         secrets: Secrets,
         objects: Objects,
+        scheduler: Scheduler,
         step_functions: StepFunctions,
-        clock: Arc<dyn Clock>,
     ) -> Self {
         Services {
             dynamodb,
             secrets: Arc::new(secrets),
             objects: Arc::new(objects),
+            scheduler: Arc::new(scheduler),
             step_functions,
-            clock,
-            functions: OnceLock::new(),
+            invoker: OnceLock::new(),
             closed: Arc::default(),
             requests: AtomicU64::new(0),
         }
     }
 
     /// Gives the functions that can be invoked; false if they were given before.
-    pub(crate) fn set_functions(&self, functions: FunctionRegistry) -> bool {
-        self.functions.set(functions).is_ok()
+    pub(crate) fn set_functions(&self, invoker: Invoker) -> bool {
+        self.invoker.set(invoker).is_ok()
     }
 
     /// Refuses every request from now on, once those that write have ended.
@@ -99,6 +99,10 @@ impl Services {
             Route::Objects => {
                 let objects = Arc::clone(&self.objects);
                 self.on_disk(move || Ok(objects.handle(&request))).await?
+            }
+            Route::Scheduler => {
+                let scheduler = Arc::clone(&self.scheduler);
+                self.on_disk(move || Ok(scheduler.handle(&request))).await?
             }
             Route::StepFunctions(operation) => self.step_functions(&operation, request.body()).await?,
             Route::Lambda => self.invoke(&request).await?,
@@ -127,15 +131,10 @@ impl Services {
         if *self.closed.read().await {
             return Err(Closed);
         }
-        let Some(functions) = self.functions.get() else {
+        let Some(invoker) = self.invoker.get() else {
             return Ok(Err(AwsError::internal("the embedded cloud has not been started: it knows no function yet")));
         };
-        let deadline_ms = self.clock.now_ms() + lambda::LONGEST_INVOCATION_MS;
-        let context = InvocationContext { deadline_ms, request_id: format!("invoke-{}", self.request_id()) };
-        Ok(tokio::select! {
-            answer = lambda::handle(request, functions, context) => answer,
-            () = self.clock.sleep_until(deadline_ms) => lambda::timed_out(),
-        })
+        Ok(lambda::handle(request, invoker, format!("invoke-{}", self.request_id())).await)
     }
 
     /// Runs what blocks off the async threads; it ends even if nobody waits for it, and before the cloud closes.
@@ -176,6 +175,7 @@ impl Route {
         match service_of(request) {
             _ if request.uri().path().starts_with(lambda::FUNCTIONS_PATH) => Route::Lambda,
             "s3" => Route::Objects,
+            scheduler::SERVICE => Route::Scheduler,
             service => Route::Unknown {
                 service: service.to_owned(),
                 operation: format!("{} {}", request.method(), request.uri().path()),
@@ -225,7 +225,8 @@ pub(crate) fn response(status: u16, body: Bytes) -> Response<Bytes> {
     response
 }
 
-fn error_response(error: &AwsError) -> Response<Bytes> {
+/// An error in the shape of the JSON protocols.
+pub(crate) fn error_response(error: &AwsError) -> Response<Bytes> {
     let mut response = json_response(error.status, &error.body());
     // The REST services name the error in a header, the others in the body.
     if let Ok(code) = HeaderValue::from_str(&error.code) {

@@ -8,18 +8,25 @@ mod dynamodb;
 mod error;
 mod http;
 mod lambda;
+mod lambda_endpoint;
+mod loopback;
 mod objects;
 mod registry;
+mod scheduler;
 mod secrets;
 mod socket;
+mod status_events;
 pub mod step_functions;
 mod streams;
 
+pub use aws_credential_types::Credentials;
 pub use cloud::{Attachment, Cloud, CloudClient, CloudOptions, OpenError};
 pub use commits::{CommitObserver, abort_at};
 pub use connector::{DriverGone, is_driver_gone};
 pub use error::AwsError;
-pub use registry::{FunctionError, FunctionRegistry, Handler, InvocationContext, InvokeError};
+pub use lambda_endpoint::{EndpointError, LambdaEndpoint};
+pub use loopback::StandingClock;
+pub use registry::{FunctionError, FunctionRegistry, Functions, Handler, InvocationContext, InvokeError};
 pub use streams::StreamRule;
 
 /// The region that every ARN and configuration names.

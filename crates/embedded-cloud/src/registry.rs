@@ -9,6 +9,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
+use crate::error::AwsError;
+use crate::lambda_endpoint::LambdaEndpoint;
+
 /// A function's handler: event in, result out.
 pub type Handler =
     Arc<dyn Fn(Value, InvocationContext) -> BoxFuture<'static, Result<Value, FunctionError>> + Send + Sync>;
@@ -59,6 +62,60 @@ pub enum InvokeError {
     /// The function ran and failed.
     #[error(transparent)]
     Function(#[from] FunctionError),
+    /// Lambda did not run the function: throttled, refused, out of reach.
+    #[error(transparent)]
+    Refused(AwsError),
+}
+
+impl InvokeError {
+    /// The failure as a Task state reports it: what Lambda itself says is named `Lambda.` and its exception.
+    pub(crate) fn of_task(self) -> FunctionError {
+        match self {
+            InvokeError::Function(error) => error,
+            InvokeError::NotFound(name) => {
+                FunctionError::new("Lambda.ResourceNotFoundException", format!("Function not found: {name}"))
+            }
+            InvokeError::Refused(AwsError { code, message, .. }) => {
+                FunctionError::new(format!("Lambda.{code}"), message)
+            }
+        }
+    }
+}
+
+/// Where functions are: linked into this program, or behind a Lambda endpoint. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Functions {
+    /// Handlers of this program.
+    Linked(FunctionRegistry),
+    /// Whatever answers Lambda's `Invoke` at an address.
+    Endpoint(LambdaEndpoint),
+}
+
+impl Functions {
+    /// Runs a function, named bare, `name:qualifier`, or by ARN with or without a qualifier.
+    ///
+    /// The deadline is told, not enforced: the caller owns the clock.
+    ///
+    /// # Errors
+    /// As [`FunctionRegistry::invoke`]; an endpoint may also refuse ([`InvokeError::Refused`]).
+    pub async fn invoke(&self, function: &str, event: Value, context: InvocationContext) -> Result<Value, InvokeError> {
+        match self {
+            Functions::Linked(registry) => registry.invoke(function, event, context).await,
+            Functions::Endpoint(endpoint) => endpoint.invoke(function, &event).await,
+        }
+    }
+}
+
+impl From<FunctionRegistry> for Functions {
+    fn from(registry: FunctionRegistry) -> Self {
+        Functions::Linked(registry)
+    }
+}
+
+impl From<LambdaEndpoint> for Functions {
+    fn from(endpoint: LambdaEndpoint) -> Self {
+        Functions::Endpoint(endpoint)
+    }
 }
 
 /// Functions by name; cheap to clone.

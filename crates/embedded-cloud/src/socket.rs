@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -99,14 +100,37 @@ impl Door for TcpListener {
     }
 }
 
+/// Who may come in by a door, and what is answered before any service is asked.
+pub(crate) trait Doorkeeper: Send + Sync + 'static {
+    /// An answer of its own, or nothing: then the services answer.
+    fn answer(&self, head: &Parts, body: &[u8]) -> Option<Response<Bytes>>;
+
+    /// Why a request is turned away before its body is read.
+    fn turn_away(&self, head: &Parts) -> Option<Response<Bytes>>;
+}
+
+/// The file's mode is keeper enough: only the user whose folder it is gets to the socket.
+pub(crate) struct FileMode;
+
+impl Doorkeeper for FileMode {
+    fn answer(&self, _: &Parts, _: &[u8]) -> Option<Response<Bytes>> {
+        None
+    }
+
+    fn turn_away(&self, _: &Parts) -> Option<Response<Bytes>> {
+        None
+    }
+}
+
 /// Serves the door until dropped.
-pub(crate) async fn serve(door: impl Door, services: Arc<Services>) {
+pub(crate) async fn serve(door: impl Door, keeper: impl Doorkeeper, services: Arc<Services>) {
+    let keeper = Arc::new(keeper);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = door.next() => match accepted {
                 Ok(stream) => {
-                    connections.spawn(serve_connection(stream, Arc::clone(&services)));
+                    connections.spawn(serve_connection(stream, Arc::clone(&keeper), Arc::clone(&services)));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: wait for a connection to end instead of spinning.
@@ -119,8 +143,12 @@ pub(crate) async fn serve(door: impl Door, services: Arc<Services>) {
     }
 }
 
-async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, services: Arc<Services>) {
-    let service = service_fn(move |request| answer(request, Arc::clone(&services)));
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    keeper: Arc<impl Doorkeeper>,
+    services: Arc<Services>,
+) {
+    let service = service_fn(move |request| answer(request, Arc::clone(&keeper), Arc::clone(&services)));
     // A client that hangs up in mid-request is its own business; what it wrote is written.
     let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     if let Err(error) = served {
@@ -128,15 +156,26 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Send + Unpin + '
     }
 }
 
-async fn answer(request: Request<Incoming>, services: Arc<Services>) -> Result<Response<Full<Bytes>>, Closed> {
+async fn answer(
+    request: Request<Incoming>,
+    keeper: Arc<impl Doorkeeper>,
+    services: Arc<Services>,
+) -> Result<Response<Full<Bytes>>, Closed> {
     let (head, body) = request.into_parts();
+    if let Some(refusal) = keeper.turn_away(&head) {
+        return Ok(refusal.map(Full::new));
+    }
     let Ok(body) = Limited::new(body, LONGEST_BODY).collect().await else {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
         return Ok(response);
     };
+    let body = body.to_bytes();
+    if let Some(answer) = keeper.answer(&head, &body) {
+        return Ok(answer.map(Full::new));
+    }
     // A closed cloud hangs up, so that its clients look for another driver.
-    Ok(services.answer(Request::from_parts(head, body.to_bytes())).await?.map(Full::new))
+    Ok(services.answer(Request::from_parts(head, body)).await?.map(Full::new))
 }
 
 impl std::fmt::Display for Closed {

@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dynoxide::DynoxideError;
 use dynoxide::actions::get_records::Record;
 use dynoxide::types::AttributeValue;
-use run_model::Clock;
 use serde_json::{Value, json};
 
 use crate::durable::DurableWriter;
 use crate::dynamodb::{DynamoDb, StreamPosition};
-use crate::lambda::LONGEST_INVOCATION_MS;
-use crate::registry::{FunctionRegistry, InvocationContext, InvokeError};
+use crate::lambda::Invoker;
+use crate::registry::InvokeError;
 
 /// Records in one invocation, at most.
 const BATCH: usize = 100;
@@ -30,7 +29,7 @@ const TRIM_AFTER: usize = 64;
 pub struct StreamRule {
     /// Name of a table with a stream.
     pub table: String,
-    /// Name of the registered function that gets `{"Records": [...]}`.
+    /// Name of the function that gets `{"Records": [...]}`.
     pub function: String,
     /// `INSERT`, `MODIFY`, `REMOVE`: which of them to pass on.
     pub event_names: Vec<String>,
@@ -70,8 +69,7 @@ impl Progress {
 #[derive(Clone)]
 pub(crate) struct PumpContext {
     pub(crate) dynamodb: DynamoDb,
-    pub(crate) functions: FunctionRegistry,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) invoker: Invoker,
     pub(crate) writer: Arc<DurableWriter>,
     pub(crate) folder: PathBuf,
     pub(crate) progress: Arc<Progress>,
@@ -97,8 +95,6 @@ enum PumpError {
     Trim(#[from] rusqlite::Error),
     #[error("the function failed")]
     Function(#[from] InvokeError),
-    #[error("the function took longer than {} s", LONGEST_INVOCATION_MS / 1000)]
-    TimedOut,
     #[error("the function reported that a record failed")]
     Reported,
     #[error("a blocking step ended early")]
@@ -137,7 +133,8 @@ impl Pump {
                     let StreamRule { table, function, .. } = &self.rule;
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::warn!(table, function, %error, cause, failures, wait_ms, "stream delivery will be repeated");
-                    self.context.clock.sleep_until(self.context.clock.now_ms() + wait_ms).await;
+                    let clock = &self.context.invoker.clock;
+                    clock.sleep_until(clock.now_ms() + wait_ms).await;
                 }
             }
         }
@@ -197,15 +194,10 @@ impl Pump {
     async fn invoke(&mut self, batch: &[&Record]) -> Result<Value, PumpError> {
         self.deliveries += 1;
         let StreamRule { table, function, .. } = &self.rule;
-        let clock = &self.context.clock;
-        let deadline_ms = clock.now_ms() + LONGEST_INVOCATION_MS;
         let request_id = format!("stream-{table}-{function}-{}", self.deliveries);
         let stream_arn = self.position.as_ref().map(|position| position.stream_arn.as_str());
         let event = json!({ "Records": batch.iter().map(|record| event_of(record, stream_arn)).collect::<Vec<_>>() });
-        tokio::select! {
-            answer = self.context.functions.invoke(function, event, InvocationContext { deadline_ms, request_id }) => Ok(answer?),
-            () = clock.sleep_until(deadline_ms) => Err(PumpError::TimedOut),
-        }
+        Ok(self.context.invoker.invoke(function, event, request_id).await?)
     }
 
     fn move_to(&mut self, sequence_number: &str) {

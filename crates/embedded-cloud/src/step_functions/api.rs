@@ -18,6 +18,9 @@ use crate::AwsError;
 /// The longest input or output that AWS takes.
 pub(super) const MAX_DATA_BYTES: usize = 262_144;
 
+/// Why nothing is redriven here.
+const NOT_REDRIVABLE: &str = "The embedded cloud redrives no execution: start another one.";
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Start {
@@ -36,8 +39,8 @@ struct Stop {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Describe {
-    execution_arn: String,
+pub(super) struct Describe {
+    pub(super) execution_arn: String,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +68,9 @@ impl Engine {
             "ListStateMachines" => self.list_machines(body),
             "CreateStateMachine" => self.create_machine(body).await,
             "UpdateStateMachine" => self.update_machine(body).await,
+            "DeleteStateMachine" => self.delete_machine(body).await,
+            "DescribeStateMachineForExecution" => self.machine_of_execution(body),
+            "RedriveExecution" => self.redrive_execution(body),
             "ValidateStateMachineDefinition" => self.validate_definition(body),
             unknown => Err(AwsError::unknown_operation("Step Functions", unknown)),
         }
@@ -97,6 +103,7 @@ impl Engine {
         answer["input"] = json!(execution.input().to_string());
         answer["inputDetails"] = json!({ "included": true });
         answer["redriveStatus"] = json!("NOT_REDRIVABLE");
+        answer["redriveStatusReason"] = json!(NOT_REDRIVABLE);
         if let Some(outcome) = execution.outcome() {
             if let Some(output) = &outcome.output {
                 answer["output"] = json!(output.to_string());
@@ -109,6 +116,14 @@ impl Engine {
             }
         }
         Ok(answer)
+    }
+
+    /// Refused as AWS refuses it of an execution that says `NOT_REDRIVABLE`, as every one does here.
+    fn redrive_execution(&self, body: Value) -> Result<Value, AwsError> {
+        let arn = request::<Describe>(body)?.execution_arn;
+        self.find(&arn)?;
+        let message = format!("Execution is not redrivable: '{arn}'. {NOT_REDRIVABLE}");
+        Err(AwsError::client("ExecutionNotRedrivable", message))
     }
 
     fn list_executions(&self, body: Value) -> Result<Value, AwsError> {

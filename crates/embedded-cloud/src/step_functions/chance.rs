@@ -45,7 +45,7 @@ pub(super) fn token_owner(token: &str) -> Option<i64> {
 }
 
 /// A version 4 UUID.
-pub(super) fn uuid(randomness: &dyn Randomness) -> String {
+pub(crate) fn uuid(randomness: &dyn Randomness) -> String {
     let mut bytes = [0_u8; 16];
     randomness.fill(&mut bytes);
     bytes[6] = bytes[6] & 0x0f | 0x40;

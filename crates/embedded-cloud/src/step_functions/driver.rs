@@ -19,7 +19,7 @@ use super::log::{Log, lock};
 use super::records::{self, Recorded, Transition};
 use super::timers::Timers;
 use super::{EngineError, Options, Place, StatusChange};
-use crate::FunctionRegistry;
+use crate::Functions;
 
 /// Status changes a subscriber may lag behind.
 const LAG: usize = 1024;
@@ -47,7 +47,7 @@ pub(super) struct Engine {
 
 /// What an engine has between start and close.
 struct Running {
-    registry: FunctionRegistry,
+    functions: Functions,
     tasks: JoinSet<()>,
 }
 
@@ -103,17 +103,17 @@ impl Engine {
     }
 
     /// Begins to drive; false if it was driving already.
-    pub(super) fn run(&self, registry: FunctionRegistry) -> bool {
+    pub(super) fn run(&self, functions: Functions) -> bool {
         let mut running = lock(&self.running);
         let idle = running.is_none();
         if idle {
-            *running = Some(Running { registry, tasks: JoinSet::new() });
+            *running = Some(Running { functions, tasks: JoinSet::new() });
         }
         idle
     }
 
-    pub(super) fn registry(&self) -> Result<FunctionRegistry, EngineError> {
-        lock(&self.running).as_ref().map(|running| running.registry.clone()).ok_or(EngineError::NotRunning)
+    pub(super) fn functions(&self) -> Result<Functions, EngineError> {
+        lock(&self.running).as_ref().map(|running| running.functions.clone()).ok_or(EngineError::NotRunning)
     }
 
     /// Runs a task that ends with the engine; drops it if the engine has ended.
@@ -307,7 +307,10 @@ impl Engine {
     pub(super) fn set_off(self: &Arc<Self>, live: &Live, action: Action) {
         let (engine, id) = (self.clone(), live.id);
         match action {
-            Action::InvokeFunction { task, function, payload, .. } => {
+            Action::InvokeFunction { task, mut function, qualifier, payload, .. } => {
+                if let Some(qualifier) = qualifier {
+                    function = format!("{function}:{qualifier}");
+                }
                 let due_ms = live.execution.task_due_ms(task);
                 self.spawn(engine.invoke(Invocation { execution: id, task, function, payload, due_ms }));
             }
@@ -344,6 +347,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FunctionRegistry;
     use crate::step_functions::StepFunctions;
     use run_model::time::{SeededRandomness, VirtualClock};
     use serde_json::json;

@@ -7,7 +7,7 @@ use states_language::{Event, TaskId};
 
 use super::chance::uuid;
 use super::driver::{Engine, Mail};
-use crate::{FunctionError, InvocationContext, InvokeError};
+use crate::{FunctionError, InvocationContext};
 
 /// How long a function may run, the most that Lambda allows.
 const LONGEST_MS: i64 = 900_000;
@@ -29,22 +29,18 @@ impl Engine {
     /// up before (stopped, a sibling failed) does not end its invocation, as on AWS: the answer is ignored.
     pub(super) async fn invoke(self: Arc<Self>, invocation: Invocation) {
         let Invocation { execution, task, function, payload, due_ms } = invocation;
-        let Ok(registry) = self.registry() else { return };
+        let Ok(functions) = self.functions() else { return };
         let limit_ms = self.clock.now_ms() + LONGEST_MS;
         let deadline_ms = due_ms.map_or(limit_ms, |due_ms| due_ms.min(limit_ms));
         let context = InvocationContext { deadline_ms, request_id: uuid(&*self.randomness) };
         let timed_out = format!("{} Task timed out after {}.00 seconds", context.request_id, LONGEST_MS / 1_000);
         let answer = tokio::select! {
-            answer = registry.invoke(&function, payload, context) => Some(answer),
+            answer = functions.invoke(&function, payload, context) => Some(answer),
             () = self.clock.sleep_until(deadline_ms) => None,
         };
         let event = match answer {
             Some(Ok(output)) => Some(Event::TaskSucceeded { task, output }),
-            Some(Err(InvokeError::Function(error))) => Some(failed(task, &error)),
-            Some(Err(InvokeError::NotFound(_))) => {
-                let message = format!("Function not found: {function}");
-                Some(failed(task, &FunctionError::new("Lambda.ResourceNotFoundException", message)))
-            }
+            Some(Err(error)) => Some(failed(task, &error.of_task())),
             // The task's own timer tells it.
             None if due_ms.is_some_and(|due_ms| due_ms <= limit_ms) => None,
             None => Some(failed(task, &FunctionError::new("Sandbox.Timedout", timed_out))),

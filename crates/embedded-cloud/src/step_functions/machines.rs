@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use states_language::{Machine, Problem};
 
 use super::EngineError;
-use super::api::{page_limit, request, seconds};
+use super::api::{Describe, page_limit, request, seconds};
 use super::arn::{check_name, no_machine};
 use super::driver::Engine;
 use super::log::lock;
@@ -34,6 +34,10 @@ struct Create {
 struct Update {
     state_machine_arn: String,
     definition: Option<String>,
+    // Roles, logs and traces are nobody's business here: a change of them is taken and comes to nothing.
+    role_arn: Option<String>,
+    logging_configuration: Option<Value>,
+    tracing_configuration: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -169,15 +173,43 @@ impl Engine {
     pub(super) async fn update_machine(&self, body: Value) -> Result<Value, AwsError> {
         let update: Update = request(body)?;
         let found = self.definition(&update.state_machine_arn)?;
-        let definition = update.definition.ok_or_else(|| {
-            AwsError::client("MissingRequiredParameter", "definition: only a machine's definition can be updated here")
-        })?;
+        let nothing = update.definition.is_none() && update.role_arn.is_none();
+        if nothing && update.logging_configuration.is_none() && update.tracing_configuration.is_none() {
+            let message = "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration must be specified";
+            return Err(AwsError::client("MissingRequiredParameter", message));
+        }
+        let definition = update.definition.unwrap_or_else(|| found.text.clone());
         check_definition(&definition)?;
         let now_ms = self.clock.now_ms();
         let written =
             self.log.write(move |connection| records::define(connection, &found.name, &definition, now_ms)).await;
         let version = written.map_err(EngineError::from)?;
         Ok(json!({ "updateDate": seconds(now_ms), "revisionId": version.to_string() }))
+    }
+
+    /// A machine that is not there is deleted already, as on AWS. Its executions go on with their definitions.
+    pub(super) async fn delete_machine(&self, body: Value) -> Result<Value, AwsError> {
+        let arn = request::<OneMachine>(body)?.state_machine_arn;
+        let name = self.place.machine_name(&arn)?.to_owned();
+        let now_ms = self.clock.now_ms();
+        let deleted = self.log.write(move |connection| records::delete_machine(connection, &name, now_ms)).await;
+        deleted.map_err(EngineError::from)?;
+        Ok(json!({}))
+    }
+
+    /// The definition that an execution was started with.
+    pub(super) fn machine_of_execution(&self, body: Value) -> Result<Value, AwsError> {
+        let recorded = self.find(&request::<Describe>(body)?.execution_arn)?;
+        let (name, version) = (&recorded.machine, recorded.version);
+        let text = self.log.read(|connection| records::definition_text(connection, name, version));
+        Ok(json!({
+            "stateMachineArn": self.place.machine_arn(name),
+            "name": name,
+            "definition": text.map_err(EngineError::from)?.unwrap_or_default(),
+            "roleArn": self.place.role_arn(),
+            "updateDate": seconds(recorded.started_ms),
+            "revisionId": version.to_string(),
+        }))
     }
 
     pub(super) fn validate_definition(&self, body: Value) -> Result<Value, AwsError> {

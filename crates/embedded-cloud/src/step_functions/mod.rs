@@ -32,10 +32,11 @@ use states_language::Problem;
 use tokio::sync::broadcast;
 
 pub use arn::Place;
+pub(crate) use chance::uuid;
 pub use log::{CommitHook, CommitPoint, CommitSide, LogError, LogStats};
 pub use status::StatusChange;
 
-use crate::{AwsError, FunctionRegistry};
+use crate::{AwsError, Functions};
 use driver::Engine;
 
 /// What an engine is made of.
@@ -132,12 +133,12 @@ impl StepFunctions {
         Ok(opened)
     }
 
-    /// Goes on with every execution that runs, calling functions of `registry` from now on.
+    /// Goes on with every execution that runs, calling these functions from now on.
     ///
     /// # Errors
     /// [`EngineError::Unreadable`] names an execution whose record cannot be read; then nothing has been started.
-    pub fn start(&self, registry: FunctionRegistry) -> Result<(), EngineError> {
-        self.0.0.recover(registry)
+    pub fn start(&self, functions: impl Into<Functions>) -> Result<(), EngineError> {
+        self.0.0.recover(functions.into())
     }
 
     /// Answers one operation of the API, such as `StartExecution`, in the shapes of the JSON 1.0 protocol.

@@ -68,15 +68,33 @@ fn definition(row: &Row<'_>) -> rusqlite::Result<Definition> {
     })
 }
 
+/// A machine that was deleted has this definition as its newest, so that executions keep the ones they run with.
+const DELETED: &str = "";
+
 /// The newest definition of a machine.
 pub(super) fn latest(connection: &Connection, name: &str) -> rusqlite::Result<Option<Definition>> {
-    let sql = format!("{DEFINITION} WHERE m.name = ?1 ORDER BY m.version DESC LIMIT 1");
-    connection.prepare_cached(&sql)?.query_row([name], definition).optional()
+    Ok(newest(connection, name)?.filter(|found| found.text != DELETED))
 }
 
 /// The newest version of a machine.
 pub(super) fn latest_version(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
-    connection.prepare_cached("SELECT max(version) FROM machines WHERE name = ?1")?.query_row([name], |row| row.get(0))
+    let sql = "SELECT version, definition = ?2 FROM machines WHERE name = ?1 ORDER BY version DESC LIMIT 1";
+    let newest = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, bool>(1)?));
+    let found = connection.prepare_cached(sql)?.query_row([name, DELETED], newest).optional()?;
+    Ok(found.filter(|(_, deleted)| !deleted).map(|(version, _)| version))
+}
+
+/// Deletes a machine, if it is there.
+pub(super) fn delete_machine(connection: &Connection, name: &str, now_ms: i64) -> rusqlite::Result<()> {
+    match latest(connection, name)? {
+        Some(_) => define(connection, name, DELETED, now_ms).map(drop),
+        None => Ok(()),
+    }
+}
+
+fn newest(connection: &Connection, name: &str) -> rusqlite::Result<Option<Definition>> {
+    let sql = format!("{DEFINITION} WHERE m.name = ?1 ORDER BY m.version DESC LIMIT 1");
+    connection.prepare_cached(&sql)?.query_row([name], definition).optional()
 }
 
 /// One version's text.
@@ -89,14 +107,14 @@ pub(super) fn definition_text(connection: &Connection, name: &str, version: i64)
 pub(super) fn machines(connection: &Connection, after: &str, limit: usize) -> rusqlite::Result<Vec<Definition>> {
     let sql = format!(
         "{DEFINITION} WHERE m.name > ?1 AND m.version = (SELECT max(version) FROM machines WHERE name = m.name)
-        ORDER BY m.name LIMIT ?2"
+        AND m.definition <> '{DELETED}' ORDER BY m.name LIMIT ?2"
     );
     connection.prepare_cached(&sql)?.query_map(params![after, limit as i64], definition)?.collect()
 }
 
 /// Makes `text` the newest definition of a machine, as a new version unless it already is; answers the version.
 pub(super) fn define(connection: &Connection, name: &str, text: &str, now_ms: i64) -> rusqlite::Result<i64> {
-    let found = latest(connection, name)?;
+    let found = newest(connection, name)?;
     if let Some(same) = found.as_ref().filter(|found| found.text == text) {
         return Ok(same.version);
     }

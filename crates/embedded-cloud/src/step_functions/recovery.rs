@@ -8,18 +8,18 @@ use super::EngineError;
 use super::driver::{Engine, Mail};
 use super::nested::TASK_OVER;
 use super::records::{self, Recorded};
-use crate::FunctionRegistry;
+use crate::Functions;
 
 impl Engine {
     /// Takes up every execution that runs: invocations and children in flight are set off again with the same ids,
     /// tokens and names, timers are set again (one that is due fires at once), children whose task is over are stopped.
     ///
     /// Everything is read before anything is set off, so that an unreadable record starts nothing.
-    pub(super) fn recover(self: &Arc<Self>, registry: FunctionRegistry) -> Result<(), EngineError> {
+    pub(super) fn recover(self: &Arc<Self>, functions: Functions) -> Result<(), EngineError> {
         let running = self.log.read(records::running)?;
         let lives = running.iter().map(|recorded| self.revive(recorded)).collect::<Result<Vec<_>, _>>()?;
         let orphans = running.iter().map(|recorded| self.is_orphan(recorded)).collect::<Result<Vec<_>, _>>()?;
-        if !self.run(registry) {
+        if !self.run(functions) {
             return Ok(());
         }
         for (live, orphan) in lives.iter().zip(orphans) {

@@ -40,7 +40,7 @@ impl Engine {
     /// Starts an execution, or answers the one that an equal start has made: for the same task of the same parent, or
     /// with the same input while it runs.
     pub(super) async fn begin(self: &Arc<Self>, begin: Begin) -> Result<Begun, AwsError> {
-        self.registry()?;
+        self.functions()?;
         check_name(&begin.name)?;
         let (mut live, recorded) = self.newborn(&begin)?;
         let Ok((actions, transition)) = self.step(&mut live, Event::Start)? else {

@@ -66,7 +66,10 @@ async fn bad_requests_are_refused_by_the_names_of_aws() {
         ),
         ("UpdateStateMachine", json!({ "stateMachineArn": m, "definition": "{}" }), "InvalidDefinition"),
         ("UpdateStateMachine", json!({ "stateMachineArn": m }), "MissingRequiredParameter"),
-        ("RedriveExecution", json!({ "executionArn": arn }), "UnknownOperationException"),
+        ("RedriveExecution", json!({ "executionArn": arn }), "ExecutionNotRedrivable"),
+        ("RedriveExecution", json!({ "executionArn": never }), "ExecutionDoesNotExist"),
+        ("DeleteStateMachine", json!({ "stateMachineArn": "m" }), "InvalidArn"),
+        ("PublishStateMachineVersion", json!({ "stateMachineArn": m }), "UnknownOperationException"),
     ];
     for (operation, body, code) in &table {
         assert_eq!(refusal(&engine, operation, body).await, *code, "{operation} {body}");
@@ -210,6 +213,31 @@ async fn machines_are_created_once_and_updated_by_version() {
         assert_eq!(validated["result"], result);
         assert_eq!(validated["diagnostics"].as_array().unwrap().is_empty(), result == "OK");
     }
+}
+
+#[tokio::test]
+async fn a_deleted_machine_starts_nothing_and_leaves_its_executions_alone() {
+    let world = world();
+    let engine = world.start().await;
+    let m = machine_arn(&engine, "m");
+    let arn = begin(&engine, "m", "e", json!({})).await.unwrap();
+    let token = world.until(|| world.asked.token("q")).await;
+    for _ in 0..2 {
+        engine.handle("DeleteStateMachine", json!({ "stateMachineArn": m })).await.unwrap();
+    }
+    assert_eq!(begin(&engine, "m", "f", json!({})).await.unwrap_err().code, "StateMachineDoesNotExist");
+    let one = json!({ "stateMachineArn": m });
+    assert_eq!(refusal(&engine, "DescribeStateMachine", &one).await, "StateMachineDoesNotExist");
+    let listed = engine.handle("ListStateMachines", json!({})).await.unwrap();
+    assert_eq!(listed["stateMachines"].as_array().unwrap().len(), 1, "{listed}");
+    let of_execution = engine.handle("DescribeStateMachineForExecution", json!({ "executionArn": arn })).await.unwrap();
+    assert!(of_execution["definition"].as_str().unwrap().contains("waitForTaskToken"));
+    answer(&engine, &token, json!(1)).await.unwrap();
+    assert_eq!(ended(&engine, &arn).await["status"], "SUCCEEDED");
+    let say = machine("Say", json!({ "Say": { "Type": "Succeed", "Output": "again" } })).to_string();
+    engine.handle("CreateStateMachine", json!({ "name": "m", "definition": say })).await.unwrap();
+    let again = begin(&engine, "m", "g", json!({})).await.unwrap();
+    assert_eq!(output(&ended(&engine, &again).await), json!("again"));
 }
 
 #[tokio::test]

@@ -4,8 +4,11 @@
 mod callbacks;
 mod commits;
 mod dynamodb;
+mod elsewhere;
 mod functions;
+mod loopback;
 mod objects;
+mod schedules;
 mod secrets;
 mod sharing;
 mod streams;

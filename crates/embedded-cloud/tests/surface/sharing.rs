@@ -150,6 +150,8 @@ async fn the_loopback_answers_like_the_socket() {
     let address = cloud.serve_loopback().await.unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2\r\n\
+                   authorization: AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/dynamodb/aws4_request, \
+                   SignedHeaders=host, Signature=0\r\n\
                    x-amz-target: DynamoDB_20120810.ListTables\r\n\r\n{}";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -1,0 +1,51 @@
+//! `Step Functions Execution Status Change` events, handed to a function as an EventBridge rule hands them to its target.
+
+use std::sync::Arc;
+
+use run_model::Randomness;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::task::JoinSet;
+
+use crate::lambda::Invoker;
+use crate::step_functions::{Place, StatusChange, StepFunctions, uuid};
+
+/// Carries the rule out: best effort, as on AWS. What was under way when the process died is not told again.
+pub(crate) struct StatusEvents {
+    changes: broadcast::Receiver<Arc<StatusChange>>,
+    place: Place,
+    randomness: Arc<dyn Randomness>,
+    invoker: Invoker,
+    function: String,
+}
+
+impl StatusEvents {
+    /// Listens from now on.
+    pub(crate) fn of(
+        engine: &StepFunctions,
+        randomness: Arc<dyn Randomness>,
+        invoker: Invoker,
+        function: String,
+    ) -> Self {
+        StatusEvents { changes: engine.subscribe(), place: engine.place().clone(), randomness, invoker, function }
+    }
+
+    /// Tells until dropped.
+    pub(crate) async fn run(mut self) {
+        let mut told = JoinSet::new();
+        loop {
+            tokio::select! {
+                change = self.changes.recv() => match change {
+                    Ok(change) => {
+                        let id = uuid(&*self.randomness);
+                        let event = change.event(&self.place, &id);
+                        let (invoker, function) = (self.invoker.clone(), self.function.clone());
+                        told.spawn(async move { invoker.hand_over(&function, &event, &id).await });
+                    }
+                    Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "status changes were not told"),
+                    Err(RecvError::Closed) => return,
+                },
+                Some(_) = told.join_next() => {}
+            }
+        }
+    }
+}
