@@ -46,6 +46,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: GatesCommand,
     },
+    /// This machine's cloud for other programs
+    Cloud {
+        #[command(subcommand)]
+        command: CloudCommand,
+    },
     /// Say what is missing on this machine and how to get it
     Doctor,
 }
@@ -167,4 +172,26 @@ pub(crate) struct Decision {
     /// The hash that was shown; the decision is refused if it is another one by now
     #[arg(long, value_name = "HASH")]
     pub(crate) hash: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CloudCommand {
+    /// Answer AWS's APIs on a port of the loopback, for any AWS SDK, until Ctrl-C
+    Serve(ServeOptions),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServeOptions {
+    /// The port on 127.0.0.1; 0 takes a free one
+    #[arg(long, value_name = "N")]
+    pub(crate) port: u16,
+    /// Send every invocation on to whatever answers Lambda's Invoke here, instead of running functions in this process
+    #[arg(long, value_name = "URL")]
+    pub(crate) lambda_endpoint: Option<String>,
+    /// Time stands still, but for POST /_gatewright/clock {"advance_seconds": N}
+    #[arg(long)]
+    pub(crate) virtual_time: bool,
+    /// The function that is told how executions begin and end, by name or ARN
+    #[arg(long, value_name = "FUNCTION")]
+    pub(crate) status_target: Option<String>,
 }

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use aws_types::SdkConfig;
 use embedded_cloud::step_functions::{CommitPoint, CommitSide};
-use embedded_cloud::{Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, StreamRule, abort_at};
+use embedded_cloud::{
+    Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, Functions, LambdaEndpoint, StreamRule, abort_at,
+};
 use lambda_host::{OsRandomness, SystemClock};
+use run_model::Clock;
 use runner::Runner;
 use sandbox::Sandbox;
 use serde_json::json;
@@ -44,16 +47,45 @@ enum Part {
     Client(CloudClient),
 }
 
+/// How a process drives.
+pub(crate) struct Driving {
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where functions are, if not in this program.
+    pub(crate) endpoint: Option<LambdaEndpoint>,
+    /// The function that is told how executions begin and end.
+    pub(crate) status_target: Option<String>,
+}
+
+impl Default for Driving {
+    fn default() -> Self {
+        let told = registry::FUNCTIONS.contains(&"events").then(|| "events".to_owned());
+        Self { clock: Arc::new(SystemClock), endpoint: None, status_target: told }
+    }
+}
+
 impl Local {
     /// Opens the folder to drive what is in it, or joins the process that does.
     pub(crate) async fn drive(state: &Path) -> Result<Self, Problem> {
-        let mut local = Self::attach(state).await?;
+        Self::drive_as(state, Driving::default()).await
+    }
+
+    /// As [`Local::drive`], in this way if nobody else drives.
+    pub(crate) async fn drive_as(state: &Path, driving: Driving) -> Result<Self, Problem> {
+        let Driving { clock, endpoint, status_target } = driving;
+        let mut local = Self::attach(state, &clock).await?;
         if let Part::Reader(mut cloud) = local.part {
             let jobs = Arc::new(Notify::new());
-            let scratch = state.join("scratch");
-            let functions = registry::build(&local.sdk, local.store.names(), &scratch, jobs.clone());
+            let functions: Functions = match endpoint {
+                Some(endpoint) => endpoint.into(),
+                None => {
+                    let scratch = state.join("scratch");
+                    registry::build(&local.sdk, local.store.names(), &scratch, &clock, jobs.clone()).into()
+                }
+            };
+            if let Some(function) = status_target {
+                cloud.tell_status_changes_to(function);
+            }
             cloud.start(functions).await?;
-            let clock = Arc::new(SystemClock);
             let runner = Runner::new(local.store.clone(), Sandbox::new(), state.to_owned(), clock, &runner_name());
             let runner = tokio::spawn(runner.run(jobs));
             local.part = Part::Driver { cloud, runner };
@@ -63,15 +95,15 @@ impl Local {
 
     /// Opens the folder to look only: nothing begins to move.
     pub(crate) async fn read(state: &Path) -> Result<Self, Problem> {
-        Self::attach(state).await
+        Self::attach(state, &Driving::default().clock).await
     }
 
     /// A process that holds the folder may be one that only reads, or one that is about to drive: it is asked until it
     /// answers, or until it is gone and the folder is this one's.
-    async fn attach(state: &Path) -> Result<Self, Problem> {
+    async fn attach(state: &Path, clock: &Arc<dyn Clock>) -> Result<Self, Problem> {
         let patience = Instant::now() + PATIENCE;
         loop {
-            let local = Self::open(state).await?;
+            let local = Self::open(state, clock).await?;
             if local.is_answered().await || Instant::now() > patience {
                 return Ok(local);
             }
@@ -79,11 +111,11 @@ impl Local {
         }
     }
 
-    async fn open(state: &Path) -> Result<Self, Problem> {
+    async fn open(state: &Path, clock: &Arc<dyn Clock>) -> Result<Self, Problem> {
         let names = Names::for_stage(STAGE);
-        let attachment = Cloud::open(options(state, &names)).await?;
+        let attachment = Cloud::open(options(state, &names, clock)).await?;
         let sdk = attachment.sdk_config();
-        let store = Store::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness));
+        let store = Store::new(&sdk, names, clock.clone(), Arc::new(OsRandomness));
         let part = match attachment {
             Attachment::Driver(cloud) => {
                 store.create_table_and_bucket().await?;
@@ -107,6 +139,14 @@ impl Local {
     /// Whether this process drives.
     pub(crate) fn is_driver(&self) -> bool {
         matches!(self.part, Part::Driver { .. })
+    }
+
+    /// The cloud, if this process drives it.
+    pub(crate) fn driven(&mut self) -> Option<&mut Cloud> {
+        match &mut self.part {
+            Part::Driver { cloud, .. } => Some(cloud),
+            Part::Reader(_) | Part::Client(_) => None,
+        }
     }
 
     /// A Step Functions client.
@@ -157,14 +197,14 @@ fn runner_name() -> String {
     format!("local-{}-{}", std::process::id(), run_model::Randomness::hex_id(&OsRandomness, 4))
 }
 
-fn options(state: &Path, names: &Names) -> CloudOptions {
+fn options(state: &Path, names: &Names, clock: &Arc<dyn Clock>) -> CloudOptions {
     let mut environment_secrets = BTreeMap::new();
     if let Some(key) = settings::environment("ANTHROPIC_API_KEY") {
         environment_secrets.insert(names.models_secret.clone(), json!({ "ANTHROPIC_API_KEY": key }));
     }
     CloudOptions {
         state_dir: state.to_owned(),
-        clock: Arc::new(SystemClock),
+        clock: clock.clone(),
         randomness: Arc::new(OsRandomness),
         machines: machines::definitions(),
         stream_rules: vec![StreamRule {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod arguments;
+mod cloud;
 mod demo;
 mod doctor;
 mod follow;
@@ -68,6 +69,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
         Command::Run(options) => run::run(&state, options).await,
         Command::Runs { command } => runs::run(&state, command).await,
         Command::Gates { command } => gates::run(&state, command).await,
+        Command::Cloud { command } => cloud::run(&state, command).await,
         Command::Doctor => doctor::run(&state).await,
     }
 }

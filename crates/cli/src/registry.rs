@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_types::SdkConfig;
 use embedded_cloud::{FunctionError as CloudError, FunctionRegistry};
-use lambda_host::{OsRandomness, SystemClock};
+use lambda_host::OsRandomness;
 use run_model::{Clock, FunctionError, Randomness};
 use store::Names;
 use tokio::sync::Notify;
@@ -25,8 +25,13 @@ pub(crate) const FUNCTIONS: [&str; 10] = [
 ];
 
 /// The functions over this SDK configuration; `jobs` is told when a check job was written.
-pub(crate) fn build(sdk: &SdkConfig, names: &Names, scratch: &Path, jobs: Arc<Notify>) -> FunctionRegistry {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+pub(crate) fn build(
+    sdk: &SdkConfig,
+    names: &Names,
+    scratch: &Path,
+    clock: &Arc<dyn Clock>,
+    jobs: Arc<Notify>,
+) -> FunctionRegistry {
     let chance: Arc<dyn Randomness> = Arc::new(OsRandomness);
     let mut registry = FunctionRegistry::new();
     macro_rules! service {
@@ -62,7 +67,7 @@ pub(crate) fn build(sdk: &SdkConfig, names: &Names, scratch: &Path, jobs: Arc<No
     role!("orchestrator", orchestrator);
     role!("reviewer", reviewer);
     role!("tester", tester);
-    let context = Arc::new(test_runner::Context::new(sdk, names.clone(), clock, chance));
+    let context = Arc::new(test_runner::Context::new(sdk, names.clone(), clock.clone(), chance));
     registry.with("test-runner", move |event, _| {
         let (context, jobs) = (context.clone(), jobs.clone());
         async move {
@@ -103,7 +108,8 @@ mod tests {
     #[tokio::test]
     async fn every_function_is_registered_under_its_name() {
         let sdk = SdkConfig::builder().behavior_version(aws_sdk_sfn::config::BehaviorVersion::latest()).build();
-        let registry = build(&sdk, &Names::for_stage("local"), Path::new("/nowhere"), Arc::default());
+        let clock: Arc<dyn Clock> = Arc::new(lambda_host::SystemClock);
+        let registry = build(&sdk, &Names::for_stage("local"), Path::new("/nowhere"), &clock, Arc::default());
         let mut names: Vec<&str> = registry.names().collect();
         names.sort_unstable();
         assert_eq!(names, FUNCTIONS);
