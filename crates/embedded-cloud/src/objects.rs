@@ -169,7 +169,7 @@ impl Target {
     }
 
     fn check(&self, request: &Request<Bytes>) -> Result<(), AwsError> {
-        if self.query.keys().any(|name| !is_plain(name)) {
+        if self.query.keys().any(|name| !PLAIN_PARAMETERS.contains(&name.as_str())) {
             return Err(self.unknown(request));
         }
         if let Some(header) = REFUSED_HEADERS.iter().find(|name| request.headers().contains_key(**name)) {
@@ -196,7 +196,7 @@ impl Target {
 
     /// The operation's name where the SDK tells it, else what the request asks for.
     fn operation(&self, request: &Request<Bytes>) -> String {
-        let parameters = self.query.keys().filter(|name| !is_plain(name));
+        let parameters = self.query.keys().filter(|name| !PLAIN_PARAMETERS.contains(&name.as_str()));
         match self.query.get("x-id") {
             Some(name) => name.clone(),
             None => {
@@ -209,11 +209,6 @@ impl Target {
     fn unknown(&self, request: &Request<Bytes>) -> AwsError {
         AwsError::unknown_operation("s3", &self.operation(request))
     }
-}
-
-/// Whether a query parameter chooses no operation: those of a presigned link say who signed it.
-fn is_plain(name: &str) -> bool {
-    PLAIN_PARAMETERS.contains(&name) || name.starts_with("X-Amz-")
 }
 
 /// The bucket in front of an S3 or loopback host name.
