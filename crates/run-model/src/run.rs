@@ -326,3 +326,24 @@ pub struct RunEvent {
     /// One line for people.
     pub message: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_codes_are_the_documented_ones() {
+        let codes = [
+            (RunStatus::Succeeded, 0),
+            (RunStatus::Running, 1),
+            (RunStatus::Failed, 1),
+            (RunStatus::NeedsSetup, 1),
+            (RunStatus::Stopped, 1),
+            (RunStatus::Denied, 2),
+            (RunStatus::TimedOut, 3),
+            (RunStatus::LimitReached, 3),
+            (RunStatus::ApprovalPending, 4),
+        ];
+        assert_eq!(codes.map(|(status, _)| status.exit_code()), codes.map(|(_, code)| code));
+    }
+}
