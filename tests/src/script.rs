@@ -8,11 +8,27 @@ use run_model::budget::TokenUsage;
 use run_model::{SessionId, TaskId};
 use serde_json::{Value, json};
 
-/// A script that is built turn by turn.
-#[derive(Clone, Default)]
-pub struct Script(Vec<Entry>);
+/// A script that is built turn by turn; the sessions of a task are those of `fix` until [`Script::on`] names another.
+#[derive(Clone)]
+pub struct Script {
+    entries: Vec<Entry>,
+    task: TaskId,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { entries: Vec::new(), task: TaskId::new("fix").unwrap() }
+    }
+}
 
 impl Script {
+    /// What follows is said about this task.
+    #[must_use]
+    pub fn on(mut self, task: &str) -> Self {
+        self.task = TaskId::new(task).unwrap();
+        self
+    }
+
     /// The next answer of a session: some tool calls (name and input).
     #[must_use]
     pub fn calls(mut self, role: &str, iteration: u32, calls: &[(&str, Value)]) -> Self {
@@ -41,23 +57,23 @@ impl Script {
     /// A plan with one task `fix`, and a design that it serves.
     #[must_use]
     pub fn planned(self) -> Self {
-        self.submits(
-            "orchestrator",
-            1,
-            json!({
-                "summary": "the result is wrong and is made right",
-                "tasks": [{"id": "fix", "title": "make it right", "description": "it is right", "role": "developer"}],
-            }),
-        )
-        .submits(
-            "architect",
-            1,
-            json!({
-                "summary": "one operator is wrong",
-                "items": [{"id": "operator", "title": "the operator", "detail": "use the right one", "tasks": ["fix"]}],
-                "test_strategy": "a test that fails on the base",
-            }),
-        )
+        self.plans(json!({
+            "summary": "the result is wrong and is made right",
+            "tasks": [{"id": "fix", "title": "make it right", "description": "it is right", "role": "developer"}],
+        }))
+    }
+
+    /// A plan, and a design with one item, `operator`, that all its tasks serve.
+    #[must_use]
+    pub fn plans(self, plan: Value) -> Self {
+        let tasks: Vec<&Value> = plan["tasks"].as_array().unwrap().iter().map(|task| &task["id"]).collect();
+        let item = json!({"id": "operator", "title": "the operator", "detail": "use the right one", "tasks": tasks});
+        let design = json!({
+            "summary": "one operator is wrong",
+            "items": [item],
+            "test_strategy": "a test that fails on the base",
+        });
+        self.submits("orchestrator", 1, plan).submits("architect", 1, design)
     }
 
     /// The developer writes a file and is done.
@@ -103,7 +119,7 @@ impl Script {
 
     /// The answers, in the order they were added.
     pub fn responses(&self) -> Vec<ModelResponse> {
-        self.0.iter().map(|entry| entry.response.clone()).collect()
+        self.entries.iter().map(|entry| entry.response.clone()).collect()
     }
 
     /// Writes the script's file.
@@ -114,15 +130,15 @@ impl Script {
             recorded: "2026-01-01".into(),
             note: None,
         };
-        Cassette::write(file, &header, &self.0).unwrap();
+        Cassette::write(file, &header, &self.entries).unwrap();
     }
 
     fn push(&mut self, role: &str, iteration: u32, parts: Vec<Part>, stop_reason: StopReason) {
-        let task = matches!(role, "developer" | "tester" | "reviewer").then(|| TaskId::new("fix").unwrap());
+        let task = matches!(role, "developer" | "tester" | "reviewer").then(|| self.task.clone());
         let session = SessionId::new(role, task.as_ref(), iteration);
-        let turn = self.0.iter().filter(|entry| entry.session == session).count() as u32 + 1;
+        let turn = self.entries.iter().filter(|entry| entry.session == session).count() as u32 + 1;
         let usage = TokenUsage { input_tokens: 1_000, output_tokens: 100, ..TokenUsage::default() };
         let response = ModelResponse { parts, stop_reason, usage, estimated: true };
-        self.0.push(Entry::scripted(session, turn, response));
+        self.entries.push(Entry::scripted(session, turn, response));
     }
 }

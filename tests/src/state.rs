@@ -8,7 +8,7 @@ use embedded_cloud::{Attachment, Cloud, CloudOptions};
 use lambda_host::{OsRandomness, SystemClock};
 use run_model::RunId;
 use run_model::budget::{Budget, UsageEntry};
-use run_model::run::{RunEvent, RunRecord};
+use run_model::run::{RunEvent, RunRecord, TaskRecord};
 use store::{Names, Store};
 
 use crate::machines::{MACHINES, machine_arn};
@@ -17,6 +17,7 @@ use crate::machines::{MACHINES, machine_arn};
 #[derive(Debug)]
 pub struct Kept {
     pub run: RunRecord,
+    pub tasks: Vec<TaskRecord>,
     pub events: Vec<RunEvent>,
     pub usage: Vec<UsageEntry>,
     pub budget: Budget,
@@ -50,6 +51,7 @@ impl Kept {
             let id = RunId::new(run).unwrap();
             let kept = Self {
                 run: store.run(&id).await.unwrap(),
+                tasks: store.tasks(&id).await.unwrap(),
                 events: store.events(&id, 0).await.unwrap(),
                 usage: store.usage(&id).await.unwrap(),
                 budget: store.budget(&id).await.unwrap(),

@@ -3,17 +3,25 @@
 
 use std::time::{Duration, Instant};
 
+use run_model::run::{RunStatus, TaskStatus};
 use serde_json::{Value, json};
+use tests::state::Kept;
 use tests::{Script, World};
 
 const RIGHT: &str = "echo $(($1 + $2))\n";
 
 fn good() -> Script {
-    Script::default()
-        .planned()
-        .develops(1, "sum.sh", RIGHT)
-        .tests(1, "tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n")
-        .approves(1)
+    work(Script::default().planned())
+}
+
+/// A plan that the orchestrator itself finds risky.
+fn risky() -> Script {
+    let task = json!({"id": "fix", "title": "turn it round", "description": "it is right", "role": "developer"});
+    Script::default().plans(json!({"summary": "the sum is turned round", "tasks": [task], "risk_hint": "high"}))
+}
+
+fn work(planned: Script) -> Script {
+    planned.develops(1, "sum.sh", RIGHT).tests(1, "tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n").approves(1)
 }
 
 /// A run that is parked at its gate: the run and the gate.
@@ -59,6 +67,38 @@ fn another_terminal_denies_while_the_first_one_follows() {
     let ended = first.end().expect(2);
     assert!(ended.said("not like this"), "{}", ended.stdout);
     assert_eq!(world.branches(), Vec::<String>::new());
+}
+
+#[test]
+fn nobody_develops_by_a_plan_that_was_denied() {
+    let world = World::quick();
+    let mut first = world.spawn(&risky(), &[]);
+    let run = first.until_run();
+    let gate = first.until_gate();
+    let shown = world.gatewright(&["gates", "show", &gate]).expect(0).stdout;
+    assert!(shown.contains("Risk: high") && shown.contains("turn it round"), "{shown}");
+    world.gatewright(&["gates", "deny", &gate, "--comment", "not this way"]).expect(0);
+    assert!(first.end().expect(2).said("not this way"));
+    let kept = Kept::of(&world.state(), &run);
+    assert_eq!((kept.run.status, kept.tasks[0].status), (RunStatus::Denied, TaskStatus::Waiting), "{:?}", kept.events);
+    assert_eq!(world.branches(), Vec::<String>::new());
+}
+
+#[test]
+fn a_plan_that_was_approved_is_worked_on_and_its_change_has_a_gate_of_its_own() {
+    let world = World::quick();
+    let mut first = world.spawn(&work(risky()), &[]);
+    let run = first.until_run();
+    let plan = first.until_gate();
+    world.gatewright(&["gates", "approve", &plan]).expect(0);
+    let change = first.until_gate();
+    assert_ne!(change, plan);
+    assert_eq!(world.branches(), Vec::<String>::new(), "the plan was approved, not the change");
+    world.gatewright(&["gates", "approve", &change]).expect(0);
+    first.end().expect(0);
+    landed(&world, &run);
+    let gates = world.shown(&run)["gates"].clone();
+    assert_eq!((&gates[0]["binding"]["kind"], &gates[1]["binding"]["kind"]), (&json!("plan"), &json!("change")));
 }
 
 #[test]
@@ -202,8 +242,8 @@ fn two_runs_share_one_state_folder() {
     assert_eq!(world.branches().len(), 2);
 }
 
-/// The state that waits is told 120 seconds after the deadline and ends the run as timed out: the virtual clock of the
-/// engine's and the store's tests goes there. Here: what a person sees who comes too late, and how it goes on.
+/// That the run ends as timed out when nobody comes at all is shown in `silence.rs`, where the clock is a virtual one. Here:
+/// what a person sees who comes too late, and how it goes on.
 #[test]
 fn a_decision_after_the_deadline_is_refused_and_a_fresh_gate_opens_over_the_same_change() {
     let world = World::quick_with("[limits.gate_seconds]\nmedium = 1\n");

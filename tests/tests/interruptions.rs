@@ -1,0 +1,119 @@
+//! A role near its deadline answers `continue` and is called again; one that wants checks gets them: in every machine.
+#![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
+
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_sfn::types::ExecutionStatus;
+use embedded_cloud::{FunctionError, FunctionRegistry};
+use serde_json::{Value, json};
+use tests::Stage;
+use tests::machines::{functions, roles};
+
+/// Every call, in order: the function and what it was given.
+#[derive(Default)]
+struct Calls(Mutex<Vec<(String, Value)>>);
+
+impl Calls {
+    fn of(&self, function: &str) -> Vec<Value> {
+        let calls = self.0.lock().unwrap();
+        calls.iter().filter(|(name, _)| name == function).map(|(_, event)| event.clone()).collect()
+    }
+
+    /// Notes a call and says how often its function was called before.
+    fn note(&self, function: &str, event: &Value) -> usize {
+        let before = self.of(function).len();
+        self.0.lock().unwrap().push((function.to_owned(), event.clone()));
+        before
+    }
+
+    /// What run-control was given for an action.
+    fn ruled(&self, action: &str) -> Value {
+        self.of("run-control").into_iter().find(|event| event["action"] == action).unwrap()
+    }
+}
+
+/// What a role answers, call by call.
+fn answers(role: &str) -> &'static [&'static str] {
+    match role {
+        "developer" | "tester" => &["continue", "needs_checks", "continue", "done"],
+        _ => &["continue", "done"],
+    }
+}
+
+/// A session's answer; only the last one has an output.
+fn step(role: &str, call: usize) -> Value {
+    let status = answers(role)[call];
+    let made = |by: &str| if status == "continue" { Value::Null } else { json!({ "made_by": by }) };
+    json!({"status": status, "output": if status == "done" { made(role) } else { Value::Null }, "overlay": made(role)})
+}
+
+/// What the rules say of a run in which everything goes well.
+fn rule(event: &Value, waves_before: usize) -> Value {
+    match event["action"].as_str().unwrap() {
+        "admit" => json!({"run_id": "r-1", "from": "snapshot", "held_out": false, "attempt": 1}),
+        "gate-needed" => json!({"needed": false, "timeout_seconds": 0}),
+        "next-wave" if waves_before == 0 => json!({"tasks": [{"task_id": "fix"}], "parallel": 2}),
+        "next-wave" => json!({"tasks": [], "parallel": 2}),
+        "begin-task" => json!({"iteration": 1, "overlay": null, "next": "develop"}),
+        "pick-tests" => json!({"tests": null}),
+        "judge-task" => json!({"next": "review"}),
+        "conclude-review" => json!({"next": "end"}),
+        "merge" => json!({"next": "verify", "overlay": null}),
+        "assess" => json!({"next": "publish"}),
+        "finish" => json!({"status": "succeeded", "reason": "", "next_step": ""}),
+        _ => json!({}),
+    }
+}
+
+fn registry(stage: &Stage, calls: &Arc<Calls>) -> FunctionRegistry {
+    let roles = roles();
+    functions().into_iter().fold(FunctionRegistry::new(), |registry, name| {
+        let (calls, client, is_role) = (calls.clone(), stage.step_functions.clone(), roles.contains(&name));
+        registry.with(&name.clone(), move |event, _| {
+            let waves = calls.of("run-control").iter().filter(|event| event["action"] == "next-wave").count();
+            let before = calls.note(&name, &event);
+            let (client, answer) = (
+                client.clone(),
+                match name.as_str() {
+                    role if is_role => step(role, before),
+                    "run-control" => rule(&event, waves),
+                    _ => json!({}),
+                },
+            );
+            async move {
+                if let Some(token) = event["token"].as_str() {
+                    let output = json!({"evidence": {"measured": event["overlay"]}}).to_string();
+                    let told = client.send_task_success().task_token(token).output(output).send().await;
+                    told.map_err(|error| FunctionError::new("Untold", error.to_string()))?;
+                }
+                Ok(answer)
+            }
+        })
+    })
+}
+
+#[tokio::test]
+async fn every_role_is_called_until_it_is_done_and_gets_the_checks_it_asks_for() {
+    let (mut stage, calls) = (Stage::set().await, Arc::new(Calls::default()));
+    let functions = registry(&stage, &calls);
+    let execution = stage.play(functions, "r-1", &json!({"repository": "/r", "requirements": "make it right"})).await;
+    let ended = stage.ended(&execution).await;
+    assert_eq!(*ended.status(), ExecutionStatus::Succeeded, "{ended:?}");
+    for role in roles() {
+        let told: Vec<Value> = calls.of(&role).into_iter().map(|event| event["evidence"].clone()).collect();
+        // The checks are made on what the session had by then, and told once.
+        let measured = json!({"measured": {"made_by": role}});
+        let expected: Vec<Value> =
+            (0..answers(&role).len())
+                .map(|call| {
+                    if call > 0 && answers(&role)[call - 1] == "needs_checks" { measured.clone() } else { Value::Null }
+                })
+                .collect();
+        assert_eq!(told, expected, "{role}");
+    }
+    assert_eq!(calls.ruled("accept-plan")["output"], json!({"made_by": "orchestrator"}));
+    assert_eq!(calls.ruled("accept-design")["output"], json!({"made_by": "architect"}));
+    assert_eq!(calls.of("tester")[0]["overlay"], json!({"made_by": "developer"}));
+    assert_eq!(calls.ruled("judge-task")["overlay"], json!({"made_by": "tester"}));
+    assert_eq!(calls.ruled("conclude-review")["output"], json!({"made_by": "reviewer"}));
+}
