@@ -1,7 +1,9 @@
 //! What the state machines promise in their text, whoever runs them.
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use run_model::{ErrorName, RunId, TaskId};
 use serde_json::Value;
@@ -38,6 +40,14 @@ fn errors<'a>(state: &'a Value, field: &str) -> Vec<&'a str> {
 fn function(state: &Value) -> Option<String> {
     let name = state["Arguments"]["FunctionName"].as_str()?;
     Some(name.trim_start_matches("${").trim_end_matches('}').replace('_', "-"))
+}
+
+#[test]
+fn every_machine_of_the_folder_is_looked_at() {
+    let machine = |path: PathBuf| Some(path.file_name()?.to_str()?.strip_suffix(".asl.json")?.to_owned());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../state-machines");
+    let found = fs::read_dir(folder).unwrap().filter_map(|entry| machine(entry.unwrap().path()));
+    assert_eq!(found.collect::<BTreeSet<_>>(), MACHINES.map(str::to_owned).into());
 }
 
 #[test]
@@ -114,6 +124,21 @@ fn a_forge_that_asks_for_patience_gets_it_from_the_machine() {
         found += 1;
     }
     assert_eq!(found, 3, "snapshot, publish and land");
+}
+
+#[test]
+fn a_role_that_is_short_of_time_is_called_again() {
+    let (states, roles): (BTreeMap<String, Value>, _) = (states().into_iter().collect(), roles());
+    for (title, state) in &states {
+        if !function(state).is_some_and(|function| roles.contains(&function)) {
+            continue;
+        }
+        let (place, name) = title.split_once(": ").unwrap();
+        let choice = &states[&format!("{place}: {}", state["Next"].as_str().unwrap())];
+        let rules = choice["Choices"].as_array().unwrap_or_else(|| panic!("{title} is followed by no Choice"));
+        let goes_on = |rule: &Value| rule["Condition"] == "{% $step.status = 'continue' %}" && rule["Next"] == name;
+        assert!(rules.iter().any(goes_on), "{title} is not called again");
+    }
 }
 
 #[test]
