@@ -24,8 +24,14 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("forge", &["ForgeSecret"]),
 ];
 
-/// What the store can do only with the signing secret: seal a task token, or open it.
-const SEALING: [&str; 3] = [".open_gate(", ".put_job(", ".answer_for("];
+/// What the store can do only with one right more: to seal a task token or open it, to look whether a secret is there.
+const CALLS: [(&str, &str); 4] = [
+    (".open_gate(", "SigningSecret"),
+    (".put_job(", "SigningSecret"),
+    (".answer_for(", "SigningSecret"),
+    (".has_secret(", LOOK_AT_SECRETS),
+];
+const LOOK_AT_SECRETS: &str = "secretsmanager:DescribeSecret";
 
 /// Not followed: the host takes nothing from the store but what a stage's resources are called.
 const NAMES_ALONE: &str = "lambda-host";
@@ -36,9 +42,8 @@ fn needed(function: &str) -> BTreeSet<String> {
     let adapters = ADAPTERS.iter().filter(|(name, _)| crates.contains(*name));
     let mut rights: BTreeSet<String> =
         adapters.flat_map(|(_, rights)| rights.iter().map(|right| (*right).to_owned())).collect();
-    if SEALING.iter().any(|call| source(function).contains(call)) {
-        rights.insert("SigningSecret".into());
-    }
+    let source = source(function);
+    rights.extend(CALLS.iter().filter(|(call, _)| source.contains(call)).map(|(_, right)| (*right).to_owned()));
     rights
 }
 
@@ -70,6 +75,7 @@ fn granted(template: &Template, role: &str) -> BTreeSet<String> {
             let service = action.split(':').next().unwrap();
             match service {
                 "logs" => {}
+                _ if action == LOOK_AT_SECRETS => drop(rights.insert(action.to_owned())),
                 "secretsmanager" => {
                     rights.extend(list(&statement["Resource"]).into_iter().filter_map(referred).map(str::to_owned));
                 }
