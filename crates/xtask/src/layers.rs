@@ -56,7 +56,18 @@ fn breaches(metadata: &Value) -> Result<Vec<String>> {
             ));
         }
     }
+    problems.extend(dear(root)?);
     Ok(problems)
+}
+
+/// What `gatewright` must build without, or the demo keeps its first visitor waiting.
+const DEAR: &[&str] = &["octocrab"];
+
+fn dear(root: &Path) -> Result<Option<String>> {
+    let tree = ["tree", "--package", "gatewright", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"];
+    let tree = crate::output(root, "cargo", &tree)?;
+    let found = tree.lines().find(|line| DEAR.contains(&line.split(' ').next().unwrap_or_default()));
+    Ok(found.map(|found| format!("gatewright is built with {found}: only code-host's program needs it")))
 }
 
 fn layer(name: &str, manifest: &str) -> Option<u8> {
