@@ -13,7 +13,7 @@ use store::NewEvent;
 use crate::message::commit_message;
 use crate::publish::summary;
 use crate::repository::{self, Purpose};
-use crate::{Context, add_notices, assurance, missing, refused};
+use crate::{Context, assurance, missing, refused};
 
 /// Lands the change. One that is where it belongs already is left as it is.
 pub(crate) async fn land(context: &Context, run_id: &RunId) -> Result<Value, FunctionError> {
@@ -34,11 +34,10 @@ pub(crate) async fn land(context: &Context, run_id: &RunId) -> Result<Value, Fun
     let landed = repository.land(&landing).await?;
     let record = |run: &mut RunRecord| {
         run.branch = Some(landed.branch.clone());
-        add_notices(run, &landed.notices);
         NewEvent::new("change.landed", format!("branch {} is {}", landed.branch, landed.commit))
     };
     context.store.update_run_telling(run_id, record).await?;
-    context.tell_new(&run, &landed.notices).await?;
+    context.note(&run, &landed.notices).await?;
     Ok(json!({ "branch": landed.branch }))
 }
 

@@ -43,6 +43,12 @@ impl Context {
         Self { patience: Some(patience), ..self }
     }
 
+    /// Keeps and tells those of the notices that the run had not before.
+    async fn note(&self, before: &RunRecord, notices: &[String]) -> Result<(), FunctionError> {
+        self.store.update_run(&before.run_id, |run| add_notices(run, notices)).await?;
+        self.tell_new(before, notices).await
+    }
+
     /// Tells those of the notices that the run had not before.
     async fn tell_new(&self, before: &RunRecord, notices: &[String]) -> Result<(), FunctionError> {
         for notice in notices.iter().filter(|notice| !before.notices.contains(notice)) {

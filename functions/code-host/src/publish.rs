@@ -10,7 +10,7 @@ use store::NewEvent;
 use crate::message::commit_message;
 use crate::pull_request::{self, Facts};
 use crate::repository::{self, Purpose};
-use crate::{Context, add_notices, assurance, missing};
+use crate::{Context, assurance, missing};
 
 /// Publishes the change that was measured. A repeated call finds what is there and says the same.
 pub(crate) async fn publish(context: &Context, run_id: &RunId) -> Result<Value, FunctionError> {
@@ -34,13 +34,12 @@ pub(crate) async fn publish(context: &Context, run_id: &RunId) -> Result<Value, 
     let record = |run: &mut RunRecord| {
         run.commit = Some(published.commit.clone());
         run.pull_request = published.pull_request.clone();
-        add_notices(run, &published.notices);
         let shown =
             published.pull_request.as_ref().map_or_else(String::new, |shown| format!(", shown by {}", shown.url));
         NewEvent::new("change.published", format!("{} is {}{shown}", published.at, published.commit))
     };
     context.store.update_run_telling(run_id, record).await?;
-    context.tell_new(&run, &published.notices).await?;
+    context.note(&run, &published.notices).await?;
     Ok(json!({ "commit": published.commit, "ref": published.at }))
 }
 

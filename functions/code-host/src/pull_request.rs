@@ -62,7 +62,8 @@ pub(crate) fn body(facts: &Facts) -> String {
     let requester = format!("{} ({})", run.requester.name, run.requester.seen_as);
     let level = facts.risk.level.as_str();
     let reasons = facts.risk.reasons.iter().map(|reason| format!("{}: {}\n", reason.rule, reason.detail));
-    let reasons = block(&reasons.collect::<String>());
+    let reasons = Some(reasons.collect::<String>()).filter(|reasons| !reasons.is_empty());
+    let reasons = block(&reasons.unwrap_or_else(|| "no rule spoke against it".to_owned()));
     let (evidence, cost) = (block(&evidence(facts)), cost(&facts.usage));
     let agents: String = mask(&facts.summary).chars().take(LONGEST).collect();
     format!(

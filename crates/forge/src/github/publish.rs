@@ -61,9 +61,9 @@ impl GitHub {
         let tree = self.write_tree(&base_tree, change.overlay).await?;
         let branch = branch_name(change.run);
         let commit = self.point_branch(&branch, &tree, change).await?;
-        let pull_request = self.open_pull(&branch, &base.name, change).await?;
+        let (pull_request, merged) = self.open_pull(&branch, &base.name, change).await?;
         let mut notices = Vec::new();
-        if base.commit != change.base_commit {
+        if base.commit != change.base_commit && !merged {
             notices.push(format!(
                 "{} has moved to {} since the work began: the change can be looked at, but it does not land by itself",
                 base.name, base.commit
@@ -128,8 +128,13 @@ impl GitHub {
         Ok(commit.sha)
     }
 
-    /// The run's one pull request, opened as a draft if there is none.
-    async fn open_pull(&self, branch: &str, base: &str, change: &Publication<'_>) -> Result<PullRequest, GitHubError> {
+    /// The run's one pull request, opened as a draft if there is none; and whether it is merged.
+    async fn open_pull(
+        &self,
+        branch: &str,
+        base: &str,
+        change: &Publication<'_>,
+    ) -> Result<(PullRequest, bool), GitHubError> {
         let of = |shown: &ShownPull| PullRequest {
             number: shown.number,
             url: shown.html_url.clone(),
@@ -137,7 +142,7 @@ impl GitHub {
         };
         let text = json!({ "title": change.title, "body": change.body });
         let Some(shown) = self.pull_of(branch).await? else {
-            return Ok(of(&self.new_pull(branch, base, &text).await?));
+            return Ok((of(&self.new_pull(branch, base, &text).await?), false));
         };
         if shown.state != "open" && shown.merged_at.is_none() {
             return Err(GitHubError::Closed { url: shown.html_url });
@@ -146,7 +151,7 @@ impl GitHub {
             let route = self.route(&format!("/pulls/{}", shown.number));
             self.api.send("write the pull request's text", Method::PATCH, &route, &text).await?.read::<Value>()?;
         }
-        Ok(of(&shown))
+        Ok((of(&shown), shown.merged_at.is_some()))
     }
 
     /// The pull request of a branch: the open one, else the newest.

@@ -1,5 +1,7 @@
 //! The GitHub App that a fake GitHub knows: it checks what the App's key signed.
 
+use std::sync::LazyLock;
+
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
@@ -9,12 +11,15 @@ use serde_json::Value;
 
 pub(super) const ID: u64 = 4711;
 
-pub(super) struct App(KeyPair);
+#[derive(Clone, Copy)]
+pub(super) struct App(&'static KeyPair);
+
+/// Made once for a process, since that takes a while; and made here, so that no key lies in the repository.
+static KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).unwrap());
 
 impl App {
-    /// An App with a key of its own, made here, so that no key lies in the repository.
     pub(super) fn new() -> Self {
-        Self(KeyPair::generate(KeySize::Rsa2048).unwrap())
+        Self(&KEY)
     }
 
     pub(super) fn pem(&self) -> String {

@@ -62,8 +62,12 @@ pub(super) fn answer(world: &World, asked: &Asked, key: Option<&str>) -> Answer 
         return Answer::refused(401, "Requires authentication");
     };
     match (asked.method.as_str(), &parts[..]) {
-        ("GET", ["repos", OWNER, NAME, "installation"]) if world.app.signed(token) => {
-            return Answer::json(200, views::installation(&world.api));
+        ("GET", ["repos", owner, name, "installation"]) if world.app.signed(token) => {
+            return if (*owner, *name) == (OWNER, NAME) {
+                Answer::json(200, views::installation(&world.api))
+            } else {
+                Answer::refused(404, "Not Found")
+            };
         }
         ("POST", ["app", "installations", id, "access_tokens"])
             if world.app.signed(token) && *id == app::ID.to_string() =>

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test builds on has to work")]
 
+#[cfg(feature = "github")]
+mod github;
 mod world;
 
 use run_model::ErrorName;
@@ -34,7 +36,7 @@ async fn a_snapshot_is_taken_once_and_the_base_never_moves() {
 #[tokio::test]
 async fn a_repository_that_cannot_be_worked_on_is_refused_with_the_cure() {
     let world = World::new().await;
-    for (repository, cure) in [("owner/name", "give an absolute path"), ("/", "run `git init` and commit")] {
+    for (repository, cure) in [("owner", "give an absolute path"), ("/", "run `git init` and commit")] {
         world.store.update_run(&world.run_id, |run| run.repository = repository.into()).await.unwrap();
         let error = world.call("snapshot").await.unwrap_err();
         assert_eq!(error.name, ErrorName::InvalidInput);

@@ -11,7 +11,7 @@ use run_model::budget::Budget;
 use run_model::change_set::{ChangeSet, Edit, Overlay};
 use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Evidence, Exit, Purpose, TestOutcome};
 use run_model::gate::{Approver, Binding, Gate, GateDecision, GateKind, GateState};
-use run_model::risk::{Risk, RiskLevel};
+use run_model::risk::{Risk, RiskLevel, RiskReason};
 use run_model::run::{RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage};
 use run_model::snapshot::Manifest;
 use run_model::time::{SeededRandomness, VirtualClock};
@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) context: Context,
     pub(crate) run_id: RunId,
+    #[cfg(feature = "github")]
+    github: Option<forge::testing::FakeGitHub>,
     folder: tempfile::TempDir,
     _attachment: Attachment,
 }
@@ -45,6 +47,31 @@ pub(crate) struct World {
 impl World {
     /// A repository with one commit, and a run that was admitted on it.
     pub(crate) async fn new() -> Self {
+        let world = Self::over(BTreeMap::new()).await;
+        world.admit(world.root().to_str().unwrap(), "main").await;
+        world
+    }
+
+    /// The same on a GitHub, which is opened by its App's key.
+    #[cfg(feature = "github")]
+    pub(crate) async fn on_github() -> Self {
+        let github = forge::testing::FakeGitHub::start().await;
+        let secret = github.app_secret();
+        Self::on(github, Some(secret)).await
+    }
+
+    /// The same on this GitHub, with this secret for the forge.
+    #[cfg(feature = "github")]
+    pub(crate) async fn on(github: forge::testing::FakeGitHub, secret: Option<Value>) -> Self {
+        let secrets = secret.map(|secret| (Names::for_stage("local").forge_secret, secret));
+        let mut world = Self::over(secrets.into_iter().collect()).await;
+        world.git(&["push", "--quiet", github.git_dir().to_str().unwrap(), "main"]);
+        world.github = Some(github);
+        world.admit("acme/app", "HEAD").await;
+        world
+    }
+
+    async fn over(environment_secrets: BTreeMap<String, Value>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at(START_MS));
         let options = CloudOptions {
@@ -53,7 +80,7 @@ impl World {
             randomness: Arc::new(SeededRandomness::new(1)),
             machines: Vec::new(),
             stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
+            environment_secrets,
             commit_hook: None,
         };
         let attachment = Cloud::open(options).await.unwrap();
@@ -62,35 +89,58 @@ impl World {
         store.create_table_and_bucket().await.unwrap();
         store.ensure_signing_secret().await.unwrap();
         let context = Context::new(&sdk, names, clock, Arc::new(SeededRandomness::new(3)));
-        let run_id = RunId::new("r-1").unwrap();
-        let world = Self { store, context, run_id, folder, _attachment: attachment };
+        let world = Self {
+            store,
+            context,
+            run_id: RunId::new("r-1").unwrap(),
+            #[cfg(feature = "github")]
+            github: None,
+            folder,
+            _attachment: attachment,
+        };
         world.git(&["init", "--quiet", "--initial-branch=main"]);
         world.write("src/lib.rs", "pub fn one() {}\n");
         world.git(&["add", "--all"]);
         world.git(&["commit", "--quiet", "--message=base"]);
-        world.admit().await;
         world
+    }
+
+    /// The GitHub that it works on.
+    #[cfg(feature = "github")]
+    pub(crate) fn github(&self) -> &forge::testing::FakeGitHub {
+        self.github.as_ref().unwrap()
+    }
+
+    /// The same with little patience for GitHub.
+    #[cfg(feature = "github")]
+    pub(crate) fn impatient(self) -> Self {
+        Self { context: self.context.with_patience(std::time::Duration::from_millis(50)), ..self }
     }
 
     /// A run whose change was measured as good, with this risk.
     pub(crate) async fn assessed(level: RiskLevel) -> Self {
         let world = Self::new().await;
         world.call("snapshot").await.unwrap();
-        let base_commit = world.run().await.snapshot.unwrap().commit;
-        world.set_change(&ChangeSet { base_commit, overlay: overlay("pub fn two() {}\n") }).await;
-        for purpose in [Purpose::Baseline, Purpose::Final] {
-            let measured = world.measured(purpose, 0, TestOutcome::Passed).await;
-            world.record(purpose, &measured).await;
-        }
-        let plan = json!({ "summary": "Count to two", "tasks": [] });
-        let plan = world.store.put_json(&world.run_id, &plan).await.unwrap();
-        let risk = Risk { level, reasons: Vec::new() };
-        let assess = |run: &mut RunRecord| (run.plan, run.risk) = (Some(plan.clone()), Some(risk.clone()));
-        world.store.update_run(&world.run_id, assess).await.unwrap();
+        world.assess(level).await;
         world
     }
 
-    async fn admit(&self) {
+    /// Makes a change that was measured as good, with this risk.
+    pub(crate) async fn assess(&self, level: RiskLevel) {
+        let base_commit = self.run().await.snapshot.unwrap().commit;
+        self.set_change(&ChangeSet { base_commit, overlay: overlay("pub fn two() {}\n") }).await;
+        for purpose in [Purpose::Baseline, Purpose::Final] {
+            let measured = self.measured(purpose, 0, TestOutcome::Passed).await;
+            self.record(purpose, &measured).await;
+        }
+        let plan = json!({ "summary": "Count to two", "tasks": [] });
+        let plan = self.store.put_json(&self.run_id, &plan).await.unwrap();
+        let risk = Risk { level, reasons: vec![RiskReason::new(level, "code", "src/lib.rs")] };
+        let assess = |run: &mut RunRecord| (run.plan, run.risk) = (Some(plan.clone()), Some(risk.clone()));
+        self.store.update_run(&self.run_id, assess).await.unwrap();
+    }
+
+    async fn admit(&self, repository: &str, base_ref: &str) {
         let config = self.store.put_json(&self.run_id, &RunConfig::default()).await.unwrap();
         let requirement = self.store.put_artefact(&self.run_id, b"count".to_vec()).await.unwrap();
         let record = RunRecord {
@@ -99,8 +149,8 @@ impl World {
             run_id: self.run_id.clone(),
             status: RunStatus::Running,
             stage: Stage::Admit,
-            repository: self.root().to_str().unwrap().into(),
-            base_ref: "main".into(),
+            repository: repository.into(),
+            base_ref: base_ref.into(),
             requirement,
             config,
             acceptance: None,
@@ -159,7 +209,7 @@ impl World {
         self.store.events(&self.run_id, 0).await.unwrap().into_iter().map(|event| event.kind).collect()
     }
 
-    async fn change(&self) -> ChangeSet {
+    pub(crate) async fn change(&self) -> ChangeSet {
         self.store.get_json(&self.run().await.change_set.unwrap()).await.unwrap()
     }
 
@@ -205,7 +255,7 @@ impl World {
             kind: GateKind::Change,
             base_commit: change.base_commit.clone(),
             content_sha256: change.hash(),
-            target: "gatewright/r-1".into(),
+            target: self.run().await.target(),
         };
         let gate = Gate {
             gate_id: GateId::new("r-1-gate").unwrap(),
