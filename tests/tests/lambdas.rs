@@ -2,12 +2,13 @@
 //! AWS (an embedded cloud) over HTTP as it would in a Lambda.
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Overrides, ProjectFile, RunConfig};
 use embedded_cloud::{Attachment, Cloud, CloudOptions, StreamRule};
+use forge::testing::{FakeGitHub, Fault};
 use lambda_host::{OsRandomness, SystemClock};
 use run_model::gate::{Approver, GateDecision};
 use run_model::run::{RunRecord, RunStatus};
@@ -38,7 +39,7 @@ struct Deployed {
 }
 
 impl Deployed {
-    async fn over(world: &World) -> Self {
+    async fn over(world: &World, environment_secrets: BTreeMap<String, Value>) -> Self {
         let names = Names::for_stage("local");
         let rule = StreamRule {
             table: names.table.clone(),
@@ -47,7 +48,12 @@ impl Deployed {
             key_attribute: "pk".into(),
             key_prefix: "OUTBOX#".into(),
         };
-        let options = CloudOptions { machines: definitions(), stream_rules: vec![rule], ..options(&world.state()) };
+        let options = CloudOptions {
+            machines: definitions(),
+            stream_rules: vec![rule],
+            environment_secrets,
+            ..options(&world.state())
+        };
         let Attachment::Driver(mut cloud) = Cloud::open(options).await.unwrap() else { panic!("somebody drives") };
         let store = Store::new(&cloud.sdk_config(), names, Arc::new(SystemClock), Arc::new(OsRandomness));
         store.create_table_and_bucket().await.unwrap();
@@ -92,9 +98,8 @@ impl Deployed {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_whole_run_goes_through_the_deployed_programs() {
-    let world = World::quick();
+/// What a run starts with: the crew does it right at once.
+fn request(world: &World, repository: &str) -> Value {
     let script = world.path("script.jsonl");
     Script::default()
         .planned()
@@ -106,14 +111,42 @@ async fn a_whole_run_goes_through_the_deployed_programs() {
     let provider = Some(format!("scripted:{}", script.display()));
     let overrides = Overrides { provider, ..Overrides::default() };
     let config = RunConfig::assemble(ProjectFile::parse(&project).unwrap(), overrides).unwrap();
-    let input = json!({ "repository": world.repository(), "requirements": "make it right", "config": config });
+    json!({ "repository": repository, "requirements": "make it right", "config": config })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_run_goes_through_the_deployed_programs() {
+    let world = World::quick();
+    let input = request(&world, world.repository().to_str().unwrap());
     let run_id = RunId::new("r-1").unwrap();
-    let mut deployed = Deployed::over(&world).await;
+    let mut deployed = Deployed::over(&world, BTreeMap::new()).await;
     let run = tokio::time::timeout(PATIENCE, deployed.run(&run_id, &input)).await.expect("the run comes to its end");
     assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.outcome);
     assert_eq!(world.on_branch("gatewright/r-1", "sum.sh").as_deref(), Some(RIGHT));
     assert_eq!(world.on_branch("gatewright/r-1", NEW_TEST.0).as_deref(), Some(NEW_TEST.1));
     assert_eq!(deployed.seen.into_iter().collect::<Vec<_>>(), functions(), "every program had its part");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_run_on_github_ends_with_a_merged_pull_request() {
+    let world = World::quick();
+    let github = FakeGitHub::start().await;
+    world.git(&["push", "--quiet", github.git_dir().to_str().unwrap(), "main"]);
+    // The answer to the opened pull request is lost: the machine calls again, and finds it.
+    github.fail("POST", "/pulls", Fault::Lost);
+    let input = request(&world, "acme/app");
+    let secret = BTreeMap::from([(Names::for_stage("local").forge_secret, github.app_secret())]);
+    let run_id = RunId::new("r-1").unwrap();
+    let mut deployed = Deployed::over(&world, secret).await;
+    let run = tokio::time::timeout(PATIENCE, deployed.run(&run_id, &input)).await.expect("the run comes to its end");
+    assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.outcome);
+    let pulls = github.pulls();
+    assert!(pulls.len() == 1 && pulls[0].merged.is_some(), "{pulls:?}");
+    assert_eq!(github.git(&["show", "main:sum.sh"]), RIGHT.trim());
+    assert_eq!(github.git(&["show", &format!("main:{}", NEW_TEST.0)]), NEW_TEST.1.trim());
+    assert_eq!(github.git(&["fsck", "--strict", "--full", "--no-dangling"]), "");
+    assert_eq!(run.outcome.unwrap().reason, "The change is merged into main, by https://github.com/acme/app/pull/1.");
+    assert_eq!(world.branches(), Vec::<String>::new(), "nothing is written elsewhere");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use self::error::Cause;
 pub use self::error::GitHubError;
 use self::settings::Credentials;
 pub use self::settings::Settings;
+pub use self::tree::LOOSE_CALLS;
 use crate::RemoteName;
 
 /// What an App's token is asked for; a token of a person has what it has.

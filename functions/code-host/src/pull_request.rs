@@ -14,7 +14,7 @@ use run_model::scan::mask;
 use crate::publish::summary;
 use crate::{Context, missing};
 
-/// The longest text of an agent that is shown, in characters.
+/// The longest text from outside that is shown in one block, in characters: GitHub takes 65,536 in all.
 const LONGEST: usize = 8_000;
 const EVIDENCE: [(Purpose, &str); 4] = [
     (Purpose::Baseline, "checks on the base"),
@@ -65,7 +65,6 @@ pub(crate) fn body(facts: &Facts) -> String {
     let reasons = Some(reasons.collect::<String>()).filter(|reasons| !reasons.is_empty());
     let reasons = block(&reasons.unwrap_or_else(|| "no rule spoke against it".to_owned()));
     let (evidence, cost) = (block(&evidence(facts)), cost(&facts.usage));
-    let agents: String = mask(&facts.summary).chars().take(LONGEST).collect();
     format!(
         "<!-- gatewright:run {id} -->\n\
          Made by Gatewright. **Risk: {level}.** It is a draft until it was approved in \
@@ -82,7 +81,7 @@ pub(crate) fn body(facts: &Facts) -> String {
         id = run.run_id,
         requester = code(&requester),
         change_set = facts.change_set,
-        agents = block(&agents),
+        agents = block(&mask(&facts.summary)),
     )
 }
 
@@ -110,9 +109,9 @@ fn cost(usage: &[UsageEntry]) -> String {
 
 /// A block of code, with a fence that nothing in it closes.
 fn block(text: &str) -> String {
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let shown: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).take(LONGEST).collect();
+    let longest = shown.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
-    let shown: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
     format!("{fence}text\n{}\n{fence}\n", shown.trim_end())
 }
 

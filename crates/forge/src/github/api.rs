@@ -194,6 +194,10 @@ impl Answer {
             // GitHub hides what somebody may not write, too.
             401 | 403 | 404 => GitHubError::Rights { action, said },
             409 => GitHubError::Raced { action, said },
+            300..=399 => {
+                let said = "the repository has another name now; use that one".to_owned();
+                GitHubError::Answered { action, status, said }
+            }
             _ => GitHubError::Answered { action, status, said },
         }
     }

@@ -41,8 +41,9 @@ impl GitHub {
         if shown.state != "open" || shown.head.name != branch_name(landing.run) {
             return Err(GitHubError::Closed { url: shown.html_url }.into());
         }
-        let base = self.branch(&shown.base.name).await?;
-        has_stayed(&base.name, landing.base_commit, &base.commit)?;
+        let base = self.branch_called(&shown.base.name).await?;
+        let base = base.map_or_else(|| "nowhere".to_owned(), |base| base.commit);
+        has_stayed(&shown.base.name, landing.base_commit, &base)?;
         if shown.draft {
             self.api.graphql("mark the pull request ready", MARK_READY, json!({ "id": shown.node_id })).await?;
         }
@@ -63,8 +64,13 @@ impl GitHub {
         } else {
             body["merge_method"] = "rebase".into();
         }
-        let answer = self.api.send("merge the pull request", Method::PUT, &format!("{route}/merge"), &body).await?;
+        let action = "merge the pull request";
+        let answer = self.api.send(action, Method::PUT, &format!("{route}/merge"), &body).await?;
         match answer.status() {
+            // So GitHub words it when a branch moved under its hands.
+            405 if answer.said().contains("try the merge again") => {
+                Err(GitHubError::Raced { action, said: answer.said() })
+            }
             403 | 405 | 422 => Err(GitHubError::Protected {
                 branch: shown.base.name.clone(),
                 url: shown.html_url.clone(),

@@ -16,8 +16,8 @@ use crate::tree::{Tree, TreeEntry, kind_of};
 const AT_ONCE: usize = 100;
 /// Files above this size are fetched one by one, in bytes.
 const SMALL: u64 = 256 << 10;
-/// The most calls for files that the archive has not got, so that a run stays within its 40.
-pub(super) const LOOSE_CALLS: usize = 12;
+/// The most calls for files that the archive has not got, so that a run stays within 40.
+pub const LOOSE_CALLS: usize = 10;
 
 #[derive(Deserialize)]
 struct Listing {
