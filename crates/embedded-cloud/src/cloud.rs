@@ -171,7 +171,23 @@ impl Cloud {
     /// [`OpenError::StartedTwice`]; [`OpenError::Machines`] when an execution cannot be recovered; [`OpenError::File`]
     /// when the socket or a stream's position cannot be used.
     pub async fn start(&mut self, functions: impl Into<Functions>) -> Result<(), OpenError> {
-        let functions = functions.into();
+        self.start_with(functions.into(), StepFunctions::start)
+    }
+
+    /// As [`Cloud::start`], but an execution goes on only when somebody starts it again with the same name and input:
+    /// for a process that is here for one of them and goes away after it.
+    ///
+    /// # Errors
+    /// As [`Cloud::start`].
+    pub async fn start_asleep(&mut self, functions: impl Into<Functions>) -> Result<(), OpenError> {
+        self.start_with(functions.into(), StepFunctions::start_asleep)
+    }
+
+    fn start_with(
+        &mut self,
+        functions: Functions,
+        begin: fn(&StepFunctions, Functions) -> Result<(), EngineError>,
+    ) -> Result<(), OpenError> {
         let listener = self.listener.take().ok_or(OpenError::StartedTwice)?;
         let invoker = Invoker { functions: functions.clone(), clock: Arc::clone(&self.options.clock) };
         if !self.services.set_functions(invoker.clone()) {
@@ -183,7 +199,7 @@ impl Cloud {
             let (engine, randomness) = (&self.services.step_functions, Arc::clone(&self.options.randomness));
             StatusEvents::of(engine, randomness, invoker.clone(), function)
         });
-        self.services.step_functions.start(functions)?;
+        begin(&self.services.step_functions, functions)?;
         for pump in pumps {
             self.tasks.spawn(pump.run());
         }

@@ -43,6 +43,9 @@ pub(super) struct Engine {
     pub(super) waiters: Mutex<HashMap<i64, Vec<records::Parent>>>,
     running: Mutex<Option<Running>>,
     inboxes: Mutex<HashMap<i64, mpsc::UnboundedSender<Mail>>>,
+    /// Executions that run and were not taken up yet, with who started them. What reaches them is recorded; nothing is
+    /// set off.
+    pub(super) asleep: Mutex<HashMap<i64, Option<records::Parent>>>,
 }
 
 /// What an engine has between start and close.
@@ -53,8 +56,10 @@ struct Running {
 
 /// One event on its way to an execution.
 pub(super) struct Mail {
-    /// None if an invocation ended without an answer.
+    /// None if an invocation ended without an answer, or to take the execution up.
     event: Option<Event>,
+    /// Whether it takes up an execution that sleeps.
+    wakes: bool,
     reply: Option<oneshot::Sender<Result<Option<Ignored>, EngineError>>>,
     /// Whether it answers an invocation.
     returns: bool,
@@ -62,12 +67,17 @@ pub(super) struct Mail {
 
 impl Mail {
     pub(super) fn new(event: Event) -> Self {
-        Mail { event: Some(event), reply: None, returns: false }
+        Mail { event: Some(event), wakes: false, reply: None, returns: false }
+    }
+
+    /// To go on with what was under way.
+    pub(super) fn waking() -> Self {
+        Mail { event: None, wakes: true, reply: None, returns: false }
     }
 
     /// The end of an invocation that the actor counts.
     pub(super) fn returning(event: Option<Event>) -> Self {
-        Mail { event, reply: None, returns: true }
+        Mail { event, wakes: false, reply: None, returns: true }
     }
 }
 
@@ -99,6 +109,7 @@ impl Engine {
             waiters: Mutex::default(),
             running: Mutex::default(),
             inboxes: Mutex::default(),
+            asleep: Mutex::default(),
         })
     }
 
@@ -157,7 +168,7 @@ impl Engine {
     /// Hands an event to an execution and waits until what follows from it is durable; answers why it was ignored, if so.
     pub(super) async fn ask(self: &Arc<Self>, id: i64, event: Event) -> Result<Option<Ignored>, EngineError> {
         let (reply, answer) = oneshot::channel();
-        self.deliver(id, Mail { event: Some(event), reply: Some(reply), returns: false });
+        self.deliver(id, Mail { reply: Some(reply), ..Mail::new(event) });
         answer.await.map_err(|_| EngineError::NotRunning)?
     }
 
@@ -182,6 +193,10 @@ impl Engine {
         while let Some(mail) = self.next(id, &live, &mut mails).await {
             if let Ok(Some(live)) = &mut live {
                 live.invocations = live.invocations.saturating_sub(usize::from(mail.returns));
+                if mail.wakes && lock(&self.asleep).remove(&id).is_some() {
+                    let pending = live.execution.pending_actions();
+                    self.perform(live, pending);
+                }
             }
             let Some(event) = mail.event else { continue };
             let outcome = match &mut live {
@@ -293,7 +308,11 @@ impl Engine {
     }
 
     /// Sets off what a committed transition asked for. Nothing here waits.
-    pub(super) fn perform(self: &Arc<Self>, live: &mut Live, actions: Vec<Action>) {
+    pub(super) fn perform(self: &Arc<Self>, live: &mut Live, mut actions: Vec<Action>) {
+        if lock(&self.asleep).contains_key(&live.id) {
+            // The state that was recorded says them again to whoever takes the execution up.
+            actions.retain(|action| !begins_something(action));
+        }
         for action in actions {
             live.invocations += usize::from(matches!(action, Action::InvokeFunction { .. }));
             match action {
@@ -342,6 +361,10 @@ impl Engine {
             let _ = self.changes.send(Arc::new(StatusChange::of(execution, stop_ms)));
         }
     }
+}
+
+fn begins_something(action: &Action) -> bool {
+    matches!(action, Action::InvokeFunction { .. } | Action::StartExecution { .. } | Action::SetTimer { .. })
 }
 
 #[cfg(test)]

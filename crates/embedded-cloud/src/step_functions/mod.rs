@@ -141,6 +141,15 @@ impl StepFunctions {
         self.0.0.recover(functions.into())
     }
 
+    /// Begins to drive without going on with anything: an execution that runs is left alone until it is started again
+    /// with the same name and input. Until then answers to it are kept and it can be stopped.
+    ///
+    /// # Errors
+    /// [`EngineError::Log`] if the log cannot be read.
+    pub fn start_asleep(&self, functions: impl Into<Functions>) -> Result<(), EngineError> {
+        self.0.0.begin_asleep(functions.into())
+    }
+
     /// Answers one operation of the API, such as `StartExecution`, in the shapes of the JSON 1.0 protocol.
     ///
     /// # Errors

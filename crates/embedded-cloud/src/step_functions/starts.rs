@@ -101,11 +101,12 @@ impl Engine {
         Ok((live, recorded))
     }
 
-    /// What a start means whose name is taken.
-    fn again(&self, begin: Begin, old: Recorded) -> Result<Begun, AwsError> {
+    /// What a start means whose name is taken: the execution of that name goes on, if it is the same.
+    fn again(self: &Arc<Self>, begin: Begin, old: Recorded) -> Result<Begun, AwsError> {
         let arn = self.place.execution_arn(&old.machine, &old.name);
         let same_task = begin.parent.is_some() && begin.parent == old.parent;
         if same_task || (old.runs() && *self.state(&old)?.input() == begin.input) {
+            self.take_up(old.id)?;
             return Ok(Begun { id: old.id, arn, started_ms: old.started_ms });
         }
         Err(AwsError::client("ExecutionAlreadyExists", format!("Execution Already Exists: '{arn}'")))

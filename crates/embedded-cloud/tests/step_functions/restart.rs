@@ -10,7 +10,7 @@ use run_model::Clock;
 use serde_json::{Value, json};
 
 use crate::every_state::{self, STEPS, expected};
-use crate::world::{World, answer, ask, begin, describe, ended, history, machine, machine_arn, output};
+use crate::world::{World, answer, ask, begin, child, describe, ended, history, machine, machine_arn, output, work};
 
 /// Drives the execution to its end: starts it where it is not, lets short waits pass, answers the question.
 /// None if the log stopped before.
@@ -187,4 +187,69 @@ async fn an_unreadable_execution_is_named_and_kept() {
         assert_eq!(kept, broken.as_bytes());
         connection.execute("UPDATE executions SET state = ?1", [state]).unwrap();
     }
+}
+
+/// A world in which `one` and `two` of `parent` died while their children worked, and `asking` while it asked.
+async fn interrupted() -> (World, String) {
+    let end = || json!({ "End": true });
+    let world = World::new(&[
+        ("c", machine("A", json!({ "A": work("a", end()) }))),
+        ("parent", machine("Run", json!({ "Run": child("c", "c", end()) }))),
+        ("q", machine("Ask", json!({ "Ask": ask("q", json!({ "Next": "B" })), "B": work("b", end()) }))),
+    ]);
+    let engine = world.open(None).await.unwrap();
+    let (told, mut working) = tokio::sync::mpsc::unbounded_channel();
+    let stuck = world.asked.registry().with("work", move |_, _| {
+        told.send(()).unwrap();
+        std::future::pending()
+    });
+    engine.start(stuck).unwrap();
+    for (machine, name) in [("parent", "one"), ("parent", "two"), ("q", "asking")] {
+        begin(&engine, machine, name, json!({})).await.unwrap();
+    }
+    let token = world.until(|| world.asked.token("q")).await;
+    for _ in 0..2 {
+        working.recv().await.unwrap();
+    }
+    engine.close().await;
+    (world, token)
+}
+
+async fn status(engine: &StepFunctions, machine: &str, name: &str) -> Value {
+    describe(engine, &engine.place().execution_arn(machine, name)).await.unwrap()["status"].clone()
+}
+
+#[tokio::test]
+async fn what_sleeps_goes_on_when_it_is_started_again_and_nothing_else_does() {
+    let (world, token) = interrupted().await;
+    let engine = world.open(None).await.unwrap();
+    engine.start_asleep(world.asked.registry()).unwrap();
+    let one = begin(&engine, "parent", "one", json!({})).await.unwrap();
+    assert_eq!(ended(&engine, &one).await["status"], "SUCCEEDED");
+    // An answer that comes meanwhile is kept, and sets nothing off.
+    answer(&engine, &token, json!("yes")).await.unwrap();
+    assert_eq!(world.asked.works(), [("a".to_owned(), 1)].into());
+    for (machine, name) in [("parent", "two"), ("c", "two-c"), ("q", "asking")] {
+        assert_eq!(status(&engine, machine, name).await, "RUNNING", "{name}");
+    }
+    let asking = begin(&engine, "q", "asking", json!({})).await.unwrap();
+    assert_eq!(output(&ended(&engine, &asking).await), json!({ "done": "b" }));
+    assert_eq!(world.asked.works(), [("a".to_owned(), 1), ("b".to_owned(), 1)].into());
+    engine.close().await;
+
+    // What slept through this life is taken up by the next one.
+    let engine = world.start().await;
+    assert_eq!(ended(&engine, &engine.place().execution_arn("parent", "two")).await["status"], "SUCCEEDED");
+}
+
+#[tokio::test]
+async fn what_sleeps_is_stopped_without_going_on() {
+    let (world, _) = interrupted().await;
+    let engine = world.open(None).await.unwrap();
+    engine.start_asleep(world.asked.registry()).unwrap();
+    let arn = engine.place().execution_arn("parent", "two");
+    engine.handle("StopExecution", json!({ "executionArn": arn })).await.unwrap();
+    assert_eq!(ended(&engine, &engine.place().execution_arn("c", "two-c")).await["status"], "ABORTED");
+    assert_eq!(status(&engine, "parent", "two").await, "ABORTED");
+    assert_eq!(world.asked.works(), BTreeMap::new());
 }

@@ -46,7 +46,7 @@ impl Asked {
 
     /// `work` answers `{"done": step}`; a step that begins with `fail` fails. `ask` takes a token. `panic` panics.
     /// `hang` never answers, `deadline` answers its own.
-    fn registry(&self) -> FunctionRegistry {
+    pub(crate) fn registry(&self) -> FunctionRegistry {
         let (works, tokens) = (self.works.clone(), self.tokens.clone());
         FunctionRegistry::new()
             .with("work", move |event, _| {
