@@ -294,7 +294,11 @@ impl Session<'_> {
             tokens: input_tokens + request.max_output_tokens,
         };
         let reservation = ledger.reserve(run, estimate).await?;
-        match self.ports.model.complete(request).await {
+        let answered = self.ports.model.complete(request).await;
+        if let Err(error) = &answered {
+            self.note_trouble(request.turn, error).await;
+        }
+        match answered {
             Ok(response) => Ok((response, reservation)),
             Err(ModelError::Unavailable { message, may_be_charged: true }) => {
                 ledger.abandon(run, &request.session).await?;
@@ -305,6 +309,16 @@ impl Session<'_> {
                 Err(error.into())
             }
         }
+    }
+
+    /// A machine tries again what is likely to pass, and whoever watches should know what is waited for.
+    async fn note_trouble(&self, turn: u32, error: &ModelError) {
+        let kind = match error {
+            ModelError::Throttled { .. } => "model.throttled",
+            ModelError::Unavailable { .. } => "model.unavailable",
+            _ => return,
+        };
+        self.note(kind, format!("turn {turn}: {error}")).await;
     }
 
     fn turns_left(&self) -> u32 {

@@ -101,6 +101,11 @@ fn failed(run_id: &RunId, error: &Failure) -> Ending {
             ),
         ),
         (ErrorName::ModelRefused, format!("Mend the key, then {resume}; with another model, start again.")),
+        (
+            ErrorName::ModelUnavailable,
+            format!("Check the network, and base_url in gatewright.toml or ANTHROPIC_BASE_URL; then {resume}."),
+        ),
+        (ErrorName::ModelThrottled, format!("When the provider's limit allows it again, {resume}.")),
         (ErrorName::CassetteMiss, "Record again, or use a live provider.".to_owned()),
         (ErrorName::UnknownPrice, "Mend the settings and start again.".to_owned()),
         (ErrorName::InvalidInput, "Mend the input and start again.".to_owned()),
