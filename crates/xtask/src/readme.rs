@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::crew;
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,12 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// The block that is this project's own tests: `cargo xtask test` is run by itself, not from here.
 const TESTS: &str = "cargo xtask test";
+/// Blocks that are read and not run.
+const NOT_RUN: [&str; 5] = ["json", "rust", "text", "toml", "yaml"];
+/// How long a block may take, compiling included.
+const BOUND: Duration = Duration::from_secs(30 * 60);
+/// The exit code of `timeout` when the time was up.
+const TIME_WAS_UP: i32 = 124;
 /// How a question at a gate ends.
 const QUESTION: &str = "[approve/deny]";
 
@@ -28,10 +35,11 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let place = scratch.path().join("place");
     std::fs::write(&place, root.to_string_lossy().as_bytes())?;
-    for block in blocks(&text).iter().filter(|block| block.script.trim() != TESTS) {
+    for block in blocks(&text)?.iter().filter(|block| block.script.trim() != TESTS) {
         println!("== {}\n{}", block.heading, block.script);
         let script = in_order(&place, &block.script)?;
-        run_block(scratch.path(), &script, &model).with_context(|| format!("the block under \"{}\"", block.heading))?;
+        run_block(scratch.path(), &script, &model, BOUND)
+            .with_context(|| format!("the block under \"{}\"", block.heading))?;
     }
     println!("every command of the README did what it says");
     Ok(())
@@ -44,11 +52,16 @@ fn in_order(place: &Path, script: &str) -> Result<String> {
 }
 
 /// Runs a script as somebody at a terminal would, who approves when asked, and who asks the loopback model.
-fn run_block(home: &Path, script: &str, model: &str) -> Result<()> {
+fn run_block(home: &Path, script: &str, model: &str, bound: Duration) -> Result<()> {
     let (mut master, slave) = terminal()?;
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut child = Command::new("bash")
-        .args(["-c", script])
+    let mut command = Command::new("timeout");
+    command.arg("--kill-after=10").arg(bound.as_secs_f64().to_string()).args(["bash", "-c", script]);
+    // In a hook, git's variables name the repository of whoever runs this.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_")) {
+        command.env_remove(name);
+    }
+    let mut child = command
         .env("XDG_STATE_HOME", home.join("state"))
         .env("CARGO_INSTALL_ROOT", home)
         .env("PATH", format!("{}:{}", home.join("bin").display(), path.to_string_lossy()))
@@ -72,6 +85,9 @@ fn run_block(home: &Path, script: &str, model: &str) -> Result<()> {
         }
     }
     let status = child.wait()?;
+    if status.code() == Some(TIME_WAS_UP) {
+        bail!("did not end within {} s", bound.as_secs());
+    }
     if !status.success() {
         bail!("failed ({status})");
     }
@@ -88,20 +104,27 @@ fn terminal() -> Result<(File, File)> {
     Ok((File::from(master), slave))
 }
 
-/// The fenced `sh` blocks, in order.
-fn blocks(text: &str) -> Vec<Block> {
+/// The fenced `sh` blocks, in order. A block of a kind that is not known here may be a command that nobody would run.
+fn blocks(text: &str) -> Result<Vec<Block>> {
     let mut heading = String::new();
     let mut found = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if let Some(title) = line.strip_prefix('#') {
             heading = title.trim_start_matches('#').trim().to_owned();
-        } else if line == "```sh" {
-            let script: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-            found.push(Block { heading: heading.clone(), script: script.join("\n") });
+            continue;
+        }
+        let Some(fence) = ["```", "~~~"].into_iter().find(|fence| line.trim_start().starts_with(fence)) else {
+            continue;
+        };
+        let inside: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != fence).collect();
+        match line.strip_prefix("```") {
+            Some("sh") => found.push(Block { heading: heading.clone(), script: inside.join("\n") }),
+            Some(kind) if NOT_RUN.contains(&kind) => {}
+            _ => bail!("the block {line:?} under \"{heading}\": write ```sh to have it run, or one of {NOT_RUN:?}"),
         }
     }
-    found
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -111,9 +134,28 @@ mod tests {
     #[test]
     fn blocks_are_found_with_their_heading() {
         let text = "# A\ntext\n## Run it\n```sh\ncargo run\n```\n```json\n{}\n```\n### B\n```sh\na\nb\n```\n";
-        let found = blocks(text);
+        let found = blocks(text).unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].heading.as_str(), found[0].script.as_str()), ("Run it", "cargo run"));
         assert_eq!((found[1].heading.as_str(), found[1].script.as_str()), ("B", "a\nb"));
+    }
+
+    #[test]
+    fn a_block_of_an_unknown_kind_is_refused() {
+        for fence in ["```", "```bash", "```console", "```sh ignore", "  ```sh", "~~~sh"] {
+            let text = format!("## Use it\n{fence}\ncargo run\n```\n~~~\n");
+            let refused = blocks(&text).unwrap_err().to_string();
+            assert!(refused.contains("under \"Use it\""), "{refused}");
+        }
+        assert_eq!(blocks("```text\n# no heading\n```\n").unwrap(), []);
+    }
+
+    #[test]
+    fn a_block_that_does_not_end_is_ended() {
+        let home = tempfile::tempdir().unwrap();
+        let run = |script| run_block(home.path(), script, "http://127.0.0.1:9", Duration::from_millis(100));
+        assert!(run("cat /dev/zero > /dev/null").unwrap_err().to_string().contains("did not end within"));
+        assert!(run("true").is_ok());
+        assert!(run("false").unwrap_err().to_string().contains("failed"));
     }
 }
