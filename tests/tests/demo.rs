@@ -138,3 +138,31 @@ fn a_callers_git_is_left_alone() {
     assert_eq!(world.git(&["rev-parse", "HEAD"]), head);
     assert_eq!(world.git(&["status", "--porcelain"]), "");
 }
+
+#[test]
+fn the_demo_shows_everything_also_to_nobody() {
+    let world = World::quick();
+    let ended = world.gatewright(&["demo", "--yes"]).expect(0);
+    let told = format!("{}{}", ended.stderr, ended.stdout);
+    let order = [
+        "A user reports:",
+        "nothing is charged",
+        "developer ",
+        "reviewer ",
+        "stands before this change lands.",
+        "Risk: ",
+        "+++ b/src/lib.rs",
+        "held-out tests on the base: ",
+        "held_out_jaro.rs::jaro_diff_with_transposition",
+        "held-out tests on the change: ",
+        "flag, nobody looked",
+        "Branch: gatewright/r-",
+        "git merge gatewright/r-",
+    ];
+    let mut rest = told.as_str();
+    for words in order {
+        let (_, after) =
+            rest.split_once(words).unwrap_or_else(|| panic!("no {words:?} after what came before:\n{told}"));
+        rest = after;
+    }
+}

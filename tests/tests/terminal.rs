@@ -84,6 +84,9 @@ fn a_person_approves_at_the_prompt() {
     let (code, shown) = terminal.end();
     assert_eq!(code, 0, "{shown}");
     assert_eq!(world.branches().len(), 1);
+    let (before, after) = shown.split_once("Write approve or deny: ").unwrap();
+    assert!(before.contains("| reviewer turn 1 |"), "the living line names role and turn:\n{before}");
+    assert!(after.contains("| gate | reviewer turn 1 |"), "the living line comes back:\n{after}");
 }
 
 #[test]
@@ -126,4 +129,6 @@ fn what_a_model_writes_cannot_steer_the_terminal() {
     let listed = world.gatewright(&["gates", "list"]).stdout;
     assert!(listed.contains(r"harmless\u{1b}[2J\u{1b}[HRisk: low\u{1b}[8m\u{202e}\rz"), "{listed}");
     assert!(world.events(&id("run_id")).contains(r"a\rtitle"));
+    let parked = world.gatewright(&["runs", "show", &id("run_id")]).stdout;
+    assert!(parked.contains(&format!("gatewright gates approve {}", id("gate_id"))), "{parked}");
 }

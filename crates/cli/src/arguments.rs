@@ -11,7 +11,8 @@ use clap::{Args, Parser, Subcommand};
     version,
     max_term_width = 120,
     after_help = "\
-Exit codes: 0 done, 1 failed, 2 denied, 3 timed out or limit reached, 4 waiting at a gate, 64 and up: wrong use, input or environment."
+Exit codes: 0 done, 1 failed, 2 denied, 3 timed out or limit reached, 4 waiting at a gate, 64 and up: wrong use, input or environment.
+Environment: ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL (before base_url in gatewright.toml), GATEWRIGHT_LOG (error, info, debug, trace)."
 )]
 pub(crate) struct Arguments {
     /// Folder of runs, gates and caches [default: $XDG_STATE_HOME/gatewright]

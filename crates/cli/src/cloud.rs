@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::arguments::{CloudCommand, ServeOptions};
 use crate::local::{Driving, Local};
 use crate::problem::{Problem, causes};
+use crate::screen;
 use crate::settings::environment;
 
 pub(crate) async fn run(state: &Path, command: CloudCommand) -> Result<u8, Problem> {
@@ -33,18 +34,19 @@ async fn serve(state: &Path, options: ServeOptions) -> Result<u8, Problem> {
         return Err(Problem::missing(message));
     };
     let address = cloud.serve_loopback_on(options.port, standing).await?;
-    println!(
+    screen::print(format!(
         "export AWS_ENDPOINT_URL=http://{address} AWS_REGION={REGION} AWS_DEFAULT_REGION={REGION} \
          AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
-    );
-    eprintln!("Every user of this machine can reach it. Ctrl-C stops it; the state stays in {}.", state.display());
+    ));
+    let stays = state.display();
+    screen::tell(format!("Every user of this machine can reach it. Ctrl-C stops it; the state stays in {stays}."));
     stop.await;
     local.close().await;
     Ok(0)
 }
 
 fn driving(options: &ServeOptions, standing: Option<StandingClock>) -> Result<Driving, Problem> {
-    let mut driving = Driving::default();
+    let mut driving = Driving { takes_up_all: true, ..Driving::default() };
     if let Some(standing) = standing {
         driving.clock = Arc::new(standing);
     }

@@ -10,7 +10,7 @@ use run_model::Randomness;
 use tokio::process::Command;
 
 use crate::arguments::DemoOptions;
-use crate::problem::Problem;
+use crate::problem::{Problem, causes};
 use crate::run::{Request, start};
 use crate::{archive, screen, settings};
 
@@ -31,7 +31,8 @@ pub(crate) async fn run(state: &Path, options: DemoOptions) -> Result<u8, Proble
         auto_approve: options.waiting.yes,
         ..Overrides::default()
     };
-    let config = settings::run_config(&repository, overrides)?;
+    let git = forge::LocalGit::open(&repository).await.map_err(|error| Problem::missing(causes(&error)))?;
+    let config = settings::run_config(&git, &repository, "HEAD", overrides).await?;
     screen::tell("A user reports:\n");
     requirement.lines().for_each(|line| screen::tell(format!("  {line}")));
     screen::tell(

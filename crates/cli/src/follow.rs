@@ -1,6 +1,5 @@
 //! Follows a run: shows what happens, asks at gates, and ends with the run.
 
-use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
 use aws_sdk_sfn::error::ProvideErrorMetadata;
@@ -9,13 +8,13 @@ use run_model::gate::{Approver, Gate, GateDecision, GateState};
 use run_model::run::{RunRecord, RunStatus};
 use run_model::{GateId, RunId};
 use store::StoreError;
-use tokio::sync::oneshot;
 
 use crate::arguments::Waiting;
 use crate::local::Local;
-use crate::machines::execution_arn;
+use crate::machines::{execution_arn, name_of};
 use crate::problem::{self, Problem};
 use crate::progress::Progress;
+use crate::prompt::{Answer, Prompt};
 use crate::render::{self, Facts};
 use crate::{screen, settings};
 
@@ -23,12 +22,8 @@ use crate::{screen, settings};
 const TICK: Duration = Duration::from_millis(60);
 /// Every so many ticks the execution itself is looked at, in case it ended without a word in the run's record.
 const LOOK_AT_EXECUTION: u32 = 10;
-
-/// A question that waits for the person at this terminal.
-struct Asked {
-    gate: GateId,
-    answer: oneshot::Receiver<Option<GateDecision>>,
-}
+/// So many looks at an execution that has ended may go by until the run's record must tell its end.
+const LOOKS_AFTER_THE_END: u32 = 10;
 
 struct Following<'a> {
     run_id: &'a RunId,
@@ -37,8 +32,11 @@ struct Following<'a> {
     progress: Progress,
     seen_events: u64,
     ticks: u32,
+    looks_after_the_end: u32,
     told_gate: Option<GateId>,
-    asked: Option<Asked>,
+    prompt: Prompt,
+    /// Whether the process that drove went away, and whoever drives now has to be told to go on.
+    is_to_take_up: bool,
 }
 
 /// Follows `run_id`, whose newest execution bears the name `execution`, to its end, or to its next gate if nobody is to wait
@@ -49,9 +47,18 @@ pub(crate) async fn follow(
     execution: String,
     waiting: &Waiting,
 ) -> Result<u8, Problem> {
-    let progress = Progress::new();
-    let mut following =
-        Following { run_id, execution, waiting, progress, seen_events: 0, ticks: 0, told_gate: None, asked: None };
+    let mut following = Following {
+        run_id,
+        execution,
+        waiting,
+        progress: Progress::new(),
+        seen_events: 0,
+        ticks: 0,
+        looks_after_the_end: 0,
+        told_gate: None,
+        prompt: Prompt::default(),
+        is_to_take_up: false,
+    };
     loop {
         let seen = tokio::select! {
             code = following.see_through(&local) => code,
@@ -71,6 +78,7 @@ pub(crate) async fn follow(
             return seen;
         }
         following.progress.say("the process that drove this run is gone: going on with it here");
+        following.is_to_take_up = true;
         local = local.reopen().await?;
     }
 }
@@ -78,6 +86,10 @@ pub(crate) async fn follow(
 impl Following<'_> {
     /// Watches until there is nothing more to wait for, and tells the end.
     async fn see_through(&mut self, local: &Local) -> Result<u8, Problem> {
+        if self.is_to_take_up {
+            local.take_up(&self.execution).await?;
+            self.is_to_take_up = false;
+        }
         let ended = self.watch(local).await?;
         self.progress.done();
         self.end(local, ended).await
@@ -99,11 +111,22 @@ impl Following<'_> {
         let run = match local.store.run(self.run_id).await {
             Ok(run) => run,
             Err(StoreError::NotFound(_)) => {
-                self.look_at_execution(local).await?;
+                self.look_at_execution(local, false).await?;
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
         };
+        // Somebody may have resumed it meanwhile.
+        if self.execution != name_of(&run.execution_arn) {
+            name_of(&run.execution_arn).clone_into(&mut self.execution);
+            self.looks_after_the_end = 0;
+        }
+        if run.status != RunStatus::ApprovalPending {
+            self.prompt.withdraw();
+        }
+        if !self.prompt.is_open() {
+            self.progress.go_on();
+        }
         for event in local.store.events(self.run_id, self.seen_events).await? {
             self.seen_events = event.sequence;
             self.progress.event(&event);
@@ -118,7 +141,7 @@ impl Following<'_> {
             return Ok(Some(run));
         }
         if self.ticks.is_multiple_of(LOOK_AT_EXECUTION) {
-            self.look_at_execution(local).await?;
+            self.look_at_execution(local, true).await?;
         }
         Ok(None)
     }
@@ -127,8 +150,8 @@ impl Following<'_> {
         self.ticks.is_multiple_of(4)
     }
 
-    /// An execution that ended by itself (a refused admission, a stop) says why.
-    async fn look_at_execution(&self, local: &Local) -> Result<(), Problem> {
+    /// An execution that ended by itself (a refused admission, a stop) says why, unless the run's record does.
+    async fn look_at_execution(&mut self, local: &Local, is_recorded: bool) -> Result<(), Problem> {
         let found =
             local.step_functions().describe_execution().execution_arn(execution_arn(&self.execution)).send().await;
         let execution = match found {
@@ -139,8 +162,12 @@ impl Following<'_> {
             }
             Err(error) => return Err(Problem::defect(problem::causes(&error))),
         };
-        let unended = matches!(execution.status(), ExecutionStatus::Running | ExecutionStatus::Succeeded);
-        if unended || local.store.run(self.run_id).await.is_ok_and(|run| run.status.is_final()) {
+        if matches!(execution.status(), ExecutionStatus::Running | ExecutionStatus::Succeeded) {
+            return Ok(());
+        }
+        // Whoever stopped it writes the record a moment later.
+        self.looks_after_the_end += u32::from(is_recorded);
+        if is_recorded && self.looks_after_the_end <= LOOKS_AFTER_THE_END {
             return Ok(());
         }
         let cause = execution.cause().unwrap_or("without a reason");
@@ -148,6 +175,10 @@ impl Following<'_> {
             .ok()
             .and_then(|wrapped| wrapped["errorMessage"].as_str().map(str::to_owned))
             .unwrap_or_else(|| cause.to_owned());
+        if is_recorded {
+            let message = format!("the run ended ({cause}); `gatewright runs resume {}` goes on", self.run_id);
+            return Err(Problem { message, exit: problem::FAILED });
+        }
         Err(Problem { message: format!("the run was not taken up: {cause}"), exit: problem::INPUT })
     }
 
@@ -156,54 +187,42 @@ impl Following<'_> {
         let Some(gate_id) = &run.gate else { return Ok(false) };
         let gate = local.store.gate(gate_id).await?;
         if gate.state != GateState::Pending {
-            self.asked = None;
+            self.prompt.withdraw();
             return Ok(false);
         }
         let is_new = self.told_gate.replace(gate_id.clone()).as_ref() != Some(gate_id);
-        if self.waiting.yes {
-            if is_new {
-                self.answer(local, &gate, GateDecision::Approved, "flag, nobody looked").await?;
-            }
-            return Ok(false);
-        }
         if is_new {
-            self.show(local, run, &gate).await?;
+            let facts = Facts::of(&local.store, run.clone()).await?;
+            self.progress.say(&format!("\n{}", render::gate(&gate, &facts)));
         }
-        if self.waiting.no_wait {
-            return Ok(true);
+        match (self.waiting.yes, is_new) {
+            (true, true) => self.approve_by_flag(local, &gate).await?,
+            (true, false) => {}
+            (false, true) => self.invite(&gate),
+            (false, false) => self.take_answer(local, &gate).await?,
         }
-        self.take_answer(local, &gate).await?;
-        Ok(false)
+        Ok(self.waiting.no_wait)
     }
 
-    async fn show(&mut self, local: &Local, run: &RunRecord, gate: &Gate) -> Result<(), Problem> {
-        let facts = Facts::of(&local.store, run.clone()).await?;
-        self.progress.say(&format!("\n{}", render::gate(gate, &facts)));
-        self.progress.say("From any terminal:");
-        self.progress.say(&format!("  gatewright gates approve {}", gate.gate_id));
-        self.progress.say(&format!("  gatewright gates deny {}", gate.gate_id));
-        if !self.waiting.no_wait && std::io::stdin().is_terminal() {
-            self.progress.done();
-            screen::ask("Your decision [approve/deny] ");
-            self.asked = Some(ask(gate.gate_id.clone()));
+    async fn approve_by_flag(&self, local: &Local, gate: &Gate) -> Result<(), Problem> {
+        self.progress.say("--yes: approved, and recorded as \"flag, nobody looked\"");
+        self.answer(local, gate, GateDecision::Approved, "flag, nobody looked").await
+    }
+
+    /// Says who can decide, and asks whoever is here.
+    fn invite(&mut self, gate: &Gate) {
+        self.progress.say(&format!("From any terminal:\n{}", render::how_to_decide(&gate.gate_id)));
+        if !self.waiting.no_wait {
+            self.progress.pause();
+            self.prompt.ask(&gate.gate_id);
         }
-        Ok(())
     }
 
     async fn take_answer(&mut self, local: &Local, gate: &Gate) -> Result<(), Problem> {
-        let Some(asked) = self.asked.as_mut().filter(|asked| asked.gate == gate.gate_id) else { return Ok(()) };
-        match asked.answer.try_recv() {
-            Err(oneshot::error::TryRecvError::Empty) => {}
-            Ok(Some(decision)) => {
-                self.asked = None;
-                self.answer(local, gate, decision, "self, local").await?;
-            }
-            Ok(None) => {
-                screen::ask("Write approve or deny: ");
-                self.asked = Some(ask(gate.gate_id.clone()));
-            }
-            Err(oneshot::error::TryRecvError::Closed) => {
-                self.asked = None;
+        match self.prompt.answer(&gate.gate_id) {
+            None => {}
+            Some(Answer::Decided(decision)) => self.answer(local, gate, decision, "self, local").await?,
+            Some(Answer::Nobody) => {
                 self.progress.say("nobody is at this terminal: the gate waits for `gatewright gates approve`");
             }
         }
@@ -240,39 +259,4 @@ pub(crate) async fn decide(local: &Local, gate: &Gate, decision: GateDecision, s
     let approver = Approver { name: settings::person(), seen_as: seen_as.into() };
     local.store.decide(&gate.gate_id, &gate.binding.hash(), decision, approver, None).await?;
     Ok(())
-}
-
-/// Reads one line from standard input in a thread of its own; the sender goes away at the end of input.
-fn ask(gate: GateId) -> Asked {
-    let (sender, answer) = oneshot::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        if std::io::stdin().lock().read_line(&mut line).is_ok_and(|read| read > 0) {
-            // The follower may have gone on without us.
-            let _ = sender.send(understand(&line));
-        }
-    });
-    Asked { gate, answer }
-}
-
-fn understand(line: &str) -> Option<GateDecision> {
-    match line.trim().to_ascii_lowercase().as_str() {
-        "approve" | "a" | "yes" | "y" => Some(GateDecision::Approved),
-        "deny" | "d" | "no" | "n" => Some(GateDecision::Denied),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_clear_words_decide() {
-        assert_eq!(understand("approve\n"), Some(GateDecision::Approved));
-        assert_eq!(understand(" Deny "), Some(GateDecision::Denied));
-        for unclear in ["", "ok", "maybe", "approve deny"] {
-            assert_eq!(understand(unclear), None, "{unclear}");
-        }
-    }
 }

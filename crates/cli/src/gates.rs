@@ -10,7 +10,7 @@ use crate::arguments::{Decision, GatesCommand, Waiting};
 use crate::local::Local;
 use crate::problem::Problem;
 use crate::render::{self, Facts};
-use crate::{follow, screen, settings};
+use crate::{follow, machines, screen, settings};
 
 pub(crate) async fn run(state: &Path, command: GatesCommand) -> Result<u8, Problem> {
     match command {
@@ -60,22 +60,23 @@ async fn show(state: &Path, gate_id: &GateId) -> Result<u8, Problem> {
 /// Decides. If nobody drives the run, this process does, to its end or its next gate.
 async fn decide(state: &Path, decision: Decision, what: GateDecision) -> Result<u8, Problem> {
     let gate_id = id(&decision.gate)?;
-    let local = Local::drive(state).await?;
+    let local = Local::read(state).await?;
     let gate = local.store.gate(&gate_id).await?;
     let hash = gate.binding.hash();
     if let Some(shown) = decision.hash.filter(|shown| shown.len() < 8 || !hash.as_str().starts_with(shown.as_str())) {
         let message = format!("--hash {shown}: the gate stands before {} by now; look at it again", hash.short());
         return Err(Problem::input(message));
     }
+    let local = local.driving().await?;
     let approver = Approver { name: settings::person(), seen_as: "self, local".into() };
     let decided = local.store.decide(&gate_id, &hash, what, approver, decision.comment).await?;
     let word = if what == GateDecision::Approved { "approved" } else { "denied" };
     screen::tell(format!("{gate_id} {word}"));
+    let execution = machines::name_of(&local.store.run(&decided.run_id).await?.execution_arn).to_owned();
+    local.take_up(&execution).await?;
     if !local.is_driver() {
         return Ok(0);
     }
-    let run = local.store.run(&decided.run_id).await?;
-    let execution = run.execution_arn.rsplit(':').next().unwrap_or_default().to_owned();
     let waiting = Waiting { yes: false, no_wait: true, json: false };
     let code = follow::follow(local, &decided.run_id, execution, &waiting).await?;
     // Denying is what was asked for, so the run's ending is no failure of this command.

@@ -5,12 +5,12 @@ use std::path::Path;
 use crate::problem::Problem;
 use crate::{screen, settings};
 
-pub(crate) fn run(repository: &Path, force: bool) -> Result<u8, Problem> {
+pub(crate) async fn run(repository: &Path, force: bool) -> Result<u8, Problem> {
     let file = repository.join(settings::PROJECT_FILE);
     if file.exists() && !force {
         return Err(Problem::input(format!("{} is there already: edit it, or say --force", file.display())));
     }
-    let found = settings::detect(repository)?.ok_or_else(|| {
+    let found = settings::detect_in_work_tree(repository).await?.ok_or_else(|| {
         Problem::input(format!(
             "{} looks like no project that is known here (Rust so far): write {} by hand, with the command that tests it \
              under [[checks]]",

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_sfn::error::ProvideErrorMetadata;
+use aws_sdk_sfn::types::ExecutionStatus;
 use aws_types::SdkConfig;
 use embedded_cloud::step_functions::{CommitPoint, CommitSide};
 use embedded_cloud::{
@@ -54,43 +56,78 @@ pub(crate) struct Driving {
     pub(crate) endpoint: Option<LambdaEndpoint>,
     /// The function that is told how executions begin and end.
     pub(crate) status_target: Option<String>,
+    /// Whether every execution goes on. Otherwise each sleeps until it is started or [taken up](Local::take_up): a process
+    /// that goes away after its own run would cut off what the others had begun.
+    pub(crate) takes_up_all: bool,
 }
 
 impl Default for Driving {
     fn default() -> Self {
         let told = registry::FUNCTIONS.contains(&"events").then(|| "events".to_owned());
-        Self { clock: Arc::new(SystemClock), endpoint: None, status_target: told }
+        Self { clock: Arc::new(SystemClock), endpoint: None, status_target: told, takes_up_all: false }
     }
 }
 
 impl Local {
-    /// Opens the folder to drive what is in it, or joins the process that does.
+    /// Opens the folder to drive it, or joins the process that does.
     pub(crate) async fn drive(state: &Path) -> Result<Self, Problem> {
-        Self::drive_as(state, Driving::default()).await
+        Self::read(state).await?.driving().await
     }
 
-    /// As [`Local::drive`], in this way if nobody else drives.
+    /// Opens the folder to drive it in this way, or joins the process that does.
     pub(crate) async fn drive_as(state: &Path, driving: Driving) -> Result<Self, Problem> {
-        let Driving { clock, endpoint, status_target } = driving;
-        let mut local = Self::attach(state, &clock).await?;
-        if let Part::Reader(mut cloud) = local.part {
+        Self::attach(state, &driving.clock).await?.begin(driving).await
+    }
+
+    /// Drives from now on, if no other process does.
+    pub(crate) async fn driving(self) -> Result<Self, Problem> {
+        self.begin(Driving::default()).await
+    }
+
+    async fn begin(mut self, driving: Driving) -> Result<Self, Problem> {
+        let Driving { clock, endpoint, status_target, takes_up_all } = driving;
+        if let Part::Reader(mut cloud) = self.part {
             let jobs = Arc::new(Notify::new());
             let functions: Functions = match endpoint {
                 Some(endpoint) => endpoint.into(),
                 None => {
-                    let scratch = state.join("scratch");
-                    registry::build(&local.sdk, local.store.names(), &scratch, &clock, jobs.clone()).into()
+                    let scratch = self.state.join("scratch");
+                    registry::build(&self.sdk, self.store.names(), &scratch, &clock, jobs.clone()).into()
                 }
             };
             if let Some(function) = status_target {
                 cloud.tell_status_changes_to(function);
             }
-            cloud.start(functions).await?;
-            let runner = Runner::new(local.store.clone(), Sandbox::new(), state.to_owned(), clock, &runner_name());
+            match takes_up_all {
+                true => cloud.start(functions).await?,
+                false => cloud.start_asleep(functions).await?,
+            }
+            let runner = Runner::new(self.store.clone(), Sandbox::new(), self.state.clone(), clock, &runner_name());
             let runner = tokio::spawn(runner.run(jobs));
-            local.part = Part::Driver { cloud, runner };
+            self.part = Part::Driver { cloud, runner };
         }
-        Ok(local)
+        Ok(self)
+    }
+
+    /// Goes on with an execution of `pipeline` that was interrupted, whoever drives. One that has ended stays so.
+    pub(crate) async fn take_up(&self, execution: &str) -> Result<(), Problem> {
+        let client = self.step_functions();
+        let found = client.describe_execution().execution_arn(machines::execution_arn(execution)).send().await;
+        let found = match found {
+            // It was never recorded: the next look at it says so.
+            Err(error) if error.code() == Some("ExecutionDoesNotExist") => return Ok(()),
+            found => found.map_err(Problem::of_service)?,
+        };
+        if *found.status() != ExecutionStatus::Running {
+            return Ok(());
+        }
+        // Starting it again by the same name and with the same input joins it.
+        let again = client.start_execution().state_machine_arn(found.state_machine_arn()).name(execution);
+        match again.set_input(found.input().map(str::to_owned)).send().await {
+            // It ended just now.
+            Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(()),
+            other => other.map(drop).map_err(Problem::of_service),
+        }
     }
 
     /// Opens the folder to look only: nothing begins to move.

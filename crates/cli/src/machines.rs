@@ -25,6 +25,11 @@ pub(crate) fn execution_arn(name: &str) -> String {
     format!("arn:aws:states:{REGION}:{ACCOUNT}:execution:pipeline:{name}")
 }
 
+/// The name of the execution that bears this ARN.
+pub(crate) fn name_of(execution_arn: &str) -> &str {
+    execution_arn.rsplit(':').next().unwrap_or_default()
+}
+
 fn substitute(text: &str) -> String {
     let functions = FUNCTIONS.iter().map(|name| (*name, format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")));
     let machines = MACHINES.iter().map(|(name, _)| (*name, machine_arn(name)));

@@ -8,10 +8,12 @@ mod doctor;
 mod follow;
 mod gates;
 mod init;
+mod introduction;
 mod local;
 mod machines;
 mod problem;
 mod progress;
+mod prompt;
 mod registry;
 mod render;
 mod run;
@@ -65,7 +67,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
     let state = settings::state_folder(arguments.state)?;
     match arguments.command {
         Command::Demo(options) => demo::run(&state, options).await,
-        Command::Init { repo, force } => init::run(&repo, force),
+        Command::Init { repo, force } => init::run(&repo, force).await,
         Command::Run(options) => run::run(&state, options).await,
         Command::Runs { command } => runs::run(&state, command).await,
         Command::Gates { command } => gates::run(&state, command).await,

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+/// What was asked for failed.
+pub(crate) const FAILED: u8 = 1;
 /// The command line was wrong.
 pub(crate) const USAGE: u8 = 64;
 /// The input was wrong.
@@ -32,6 +34,16 @@ impl Problem {
         Self { message: message.to_string(), exit: MISSING }
     }
 
+    /// A service of this machine's cloud failed, or who answers for it is gone.
+    pub(crate) fn of_service(error: impl std::error::Error + 'static) -> Self {
+        if embedded_cloud::is_driver_gone(&error) { Self::driver_gone() } else { Self::missing(causes(&error)) }
+    }
+
+    fn driver_gone() -> Self {
+        let message = "the process that drove the state folder went away in the middle: try again".into();
+        Self { message, exit: DRIVER_GONE }
+    }
+
     pub(crate) fn defect(message: impl Display) -> Self {
         Self { message: message.to_string(), exit: DEFECT }
     }
@@ -41,8 +53,7 @@ impl From<store::StoreError> for Problem {
     fn from(error: store::StoreError) -> Self {
         use store::StoreError as E;
         if embedded_cloud::is_driver_gone(&error) {
-            let message = "the process that drove the state folder went away in the middle: try again".into();
-            return Self { message, exit: DRIVER_GONE };
+            return Self::driver_gone();
         }
         let asked = matches!(
             error,

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use run_model::RepoPath;
 use run_model::budget::{Budget, UsageEntry, UsageState};
 use run_model::change_set::ChangeSet;
 use run_model::diff;
@@ -11,6 +10,7 @@ use run_model::evidence::{Evidence, Purpose};
 use run_model::gate::{Gate, GateDecision, GateKind, GateState};
 use run_model::judge;
 use run_model::run::{RunRecord, RunStatus, TaskRecord};
+use run_model::{GateId, RepoPath};
 use store::Store;
 
 use crate::problem::Problem;
@@ -198,7 +198,15 @@ pub(crate) fn report(facts: &Facts) -> String {
     if let Some(outcome) = &run.outcome {
         line(&mut text, &format!("Next: {}", outcome.next_step));
     }
+    if let Some(gate) = run.gate.as_ref().filter(|_| run.status == RunStatus::ApprovalPending) {
+        line(&mut text, &format!("\nIt waits at {gate}:\n  gatewright gates show {gate}\n{}", how_to_decide(gate)));
+    }
     text
+}
+
+/// The commands that decide, a line each.
+pub(crate) fn how_to_decide(gate: &GateId) -> String {
+    format!("  gatewright gates approve {gate}\n  gatewright gates deny {gate}")
 }
 
 /// A status in words.
@@ -241,25 +249,11 @@ pub(crate) fn moment(ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds / 3600, seconds / 60 % 60)
 }
 
-fn line(text: &mut String, added: &str) {
+/// Adds a line.
+pub(crate) fn line(text: &mut String, added: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{added}");
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_read_as_dates() {
-        assert_eq!(moment(0), "1970-01-01 00:00");
-        assert_eq!(moment(951_782_399_000), "2000-02-28 23:59");
-        assert_eq!(moment(1_795_620_120_000), "2026-11-25 15:22");
-    }
-
-    #[test]
-    fn money_keeps_four_digits() {
-        assert_eq!(usd(1_234_567), "$1.2346");
-        assert_eq!(usd(0), "$0.0000");
-    }
-}
+mod tests;

@@ -11,10 +11,10 @@ use run_model::{Randomness, RunId};
 use serde_json::{Value, json};
 
 use crate::arguments::{RunOptions, Waiting};
+use crate::introduction::introduction;
 use crate::local::Local;
 use crate::machines::machine_arn;
 use crate::problem::{Problem, causes};
-use crate::render::usd;
 use crate::{archive, follow, screen, settings};
 
 /// What is asked for, ready to start.
@@ -32,13 +32,11 @@ pub(crate) async fn run(state: &Path, options: RunOptions) -> Result<u8, Problem
     let repository =
         repository.map_err(|error| Problem::input(format!("--repo {}: {error}", options.repo.display())))?;
     let requirement = requirement(&options.requirements)?;
-    let unusable = |error: &dyn std::error::Error| Problem::input(causes(error));
-    let git = forge::LocalGit::open(&repository).await.map_err(|error| unusable(&error))?;
-    git.resolve(&options.base).await.map_err(|error| unusable(&error))?;
+    let git = forge::LocalGit::open(&repository).await.map_err(|error| Problem::input(causes(&error)))?;
     let sandbox = options.sandbox.as_deref().map(str::parse::<SandboxMode>).transpose().map_err(Problem::input)?;
     let provider = options.provider.clone();
     let overrides = Overrides { provider, budget_usd: options.budget, sandbox, auto_approve: options.waiting.yes };
-    let config = settings::run_config(&repository, overrides)?;
+    let config = settings::run_config(&git, &repository, &options.base, overrides).await?;
     let acceptance = options.acceptance.as_deref().map(archive::pack).transpose()?;
     start(state, Request { repository, requirement, base: options.base, acceptance, config }, &options.waiting).await
 }
@@ -48,7 +46,7 @@ pub(crate) async fn start(state: &Path, request: Request, waiting: &Waiting) -> 
     check_confinement(&request.config).await?;
     let local = Local::drive(state).await?;
     check_key(&local, &request.config).await?;
-    introduce(&request);
+    screen::tell(introduction(&request.repository, &request.config).trim_end());
     let run_id = new_run_id();
     let acceptance = match request.acceptance {
         Some(bytes) => Some(local.store.put_held_out(&run_id, bytes).await?),
@@ -119,32 +117,6 @@ async fn check_key(local: &Local, config: &RunConfig) -> Result<(), Problem> {
     let (clock, chance) = (Arc::new(SystemClock), Arc::new(OsRandomness));
     let connected = models::connect(config, &Keys(&local.store), clock, chance).await;
     connected.map(drop).map_err(|error| Problem::missing(causes(&error)))
-}
-
-/// Before the first call: model, price, budget and an estimate.
-fn introduce(request: &Request) {
-    let config = &request.config;
-    let role = config.role("developer");
-    screen::tell(format!("repository   {}", request.repository.display()));
-    screen::tell(format!("provider     {}", config.provider.kind()));
-    if let Some(price) = config.prices.get(&role.model) {
-        screen::tell(format!(
-            "model        {} at {} in, {} out per million tokens (as of {})",
-            role.model,
-            usd(price.price.input_microusd_per_mtok),
-            usd(price.price.output_microusd_per_mtok),
-            price.as_of
-        ));
-        // A small change takes about forty calls of ten thousand tokens in (most of them cached) and seven hundred out.
-        let typical = price.price.cost_microusd(&run_model::budget::TokenUsage {
-            input_tokens: 80_000,
-            output_tokens: 28_000,
-            cache_read_tokens: 300_000,
-            cache_write_tokens: 40_000,
-        });
-        screen::tell(format!("estimate     about {} for a small change", usd(typical)));
-    }
-    screen::tell(format!("budget       {} at most", usd(config.limits.budget_microusd)));
 }
 
 /// `r-` and ten random digits: short enough for the names of nested executions.

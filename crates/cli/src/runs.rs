@@ -12,7 +12,7 @@ use store::{NewEvent, Store, StoreError};
 use crate::arguments::{RunsCommand, Waiting};
 use crate::follow;
 use crate::local::Local;
-use crate::machines::execution_arn;
+use crate::machines::{execution_arn, name_of};
 use crate::problem::{Problem, causes};
 use crate::render::{self, Facts};
 use crate::run::start_execution;
@@ -122,11 +122,11 @@ async fn resume(
     budget_usd: Option<f64>,
     waiting: &Waiting,
 ) -> Result<u8, Problem> {
-    let local = Local::drive(state).await?;
+    let local = Local::read(state).await?;
     let run = match local.store.run(run_id).await {
-        // Interrupted before it was admitted: now that somebody drives, it is.
+        // Interrupted before it was admitted: once somebody drives, it is.
         Err(StoreError::NotFound(_)) if is_alive(&local, &execution_arn(run_id.as_str())).await => {
-            return follow::follow(local, run_id, run_id.to_string(), waiting).await;
+            return go_on(local, run_id, run_id.as_str(), waiting).await;
         }
         found => found?,
     };
@@ -141,14 +141,21 @@ async fn resume(
         return Err(Problem::input(format!("{run_id} is still at work: stop it first, or resume without --from")));
     }
     if alive {
-        let name = run.execution_arn.rsplit(':').next().unwrap_or_default().to_owned();
-        return follow::follow(local, run_id, name, waiting).await;
+        return go_on(local, run_id, name_of(&run.execution_arn), waiting).await;
     }
+    let local = local.driving().await?;
     let from = from.map_or_else(|| resume_stage(&run).as_str().to_owned(), str::to_owned);
     let name = next_name(&local, &run).await?;
     start_execution(&local, &name, json!({ "run_id": run_id, "from": from })).await?;
     wait_until_taken_up(&local, run_id, &name).await?;
     follow::follow(local, run_id, name, waiting).await
+}
+
+/// Goes on with the execution that carries the run.
+async fn go_on(local: Local, run_id: &RunId, execution: &str, waiting: &Waiting) -> Result<u8, Problem> {
+    let local = local.driving().await?;
+    local.take_up(execution).await?;
+    follow::follow(local, run_id, execution.to_owned(), waiting).await
 }
 
 async fn is_alive(local: &Local, execution_arn: &str) -> bool {
@@ -233,13 +240,14 @@ fn last_stage_with_inputs(run: &RunRecord) -> Stage {
 }
 
 async fn stop(state: &Path, run_id: &RunId) -> Result<u8, Problem> {
-    let local = Local::drive(state).await?;
+    let local = Local::read(state).await?;
     let run = local.store.run(run_id).await?;
     if run.status.is_final() {
         local.close().await;
         screen::print(format!("{run_id} has ended already: {}", render::words(run.status)));
         return Ok(0);
     }
+    let local = local.driving().await?;
     let stopping = local.step_functions().stop_execution().execution_arn(&run.execution_arn);
     let stopped = stopping.error("Stopped").cause("stopped by a person").send().await;
     stopped.map_err(|error| Problem::missing(causes(&error)))?;

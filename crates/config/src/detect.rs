@@ -17,8 +17,11 @@ pub struct Detected {
     pub checks: Vec<CheckSpec>,
 }
 
+/// The files of the root that [`detect`] may want to read.
+pub const READ_BY_DETECTION: [&str; 1] = ["Cargo.toml"];
+
 /// Looks at the names in the repository's root, and into files where a name is not enough; `None` if it knows no such
-/// project. `read` gives a root file's text.
+/// project. `read` gives the text of a root file, one of [`READ_BY_DETECTION`].
 pub fn detect(root_files: &[&str], read: &dyn Fn(&str) -> Option<String>) -> Option<Detected> {
     // A folder may bear any name; a manifest can be read and says what it is of.
     let manifest = root_files.contains(&"Cargo.toml").then(|| read("Cargo.toml")).flatten()?;

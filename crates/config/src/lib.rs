@@ -12,7 +12,7 @@ mod run;
 mod section;
 
 pub use assemble::Overrides;
-pub use detect::{Detected, detect};
+pub use detect::{Detected, READ_BY_DETECTION, detect};
 pub use error::ConfigError;
 pub use path_rules::PathRules;
 pub use project_file::ProjectFile;

@@ -1,6 +1,6 @@
 //! The entries of a commit's tree, and edits among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use run_model::RepoPath;
 use run_model::change_set::{Edit, Overlay};
@@ -57,6 +57,35 @@ impl LocalGit {
         let lines = listed.split(|byte| *byte == 0).filter(|line| !line.is_empty());
         lines.map(|line| entry(line).ok_or_else(|| strange(line))).collect()
     }
+
+    /// The names in the root folder of a commit.
+    ///
+    /// # Errors
+    /// [`ForgeError::Git`]
+    pub async fn root_names(&self, commit: &str) -> Result<Vec<String>, ForgeError> {
+        let listed = self.call("ls-tree").args(["-z", "--name-only", "--full-tree", commit]).bytes(&[]).await?;
+        Ok(first_names(&listed))
+    }
+
+    /// The text of a file as a commit has it; `None` if it has none, or one that is no text.
+    ///
+    /// # Errors
+    /// [`ForgeError::Git`]
+    pub async fn text_at(&self, commit: &str, path: &str) -> Result<Option<String>, ForgeError> {
+        let file = format!("{commit}:{path}");
+        if self.call("cat-file").args(["-e", &file]).found().await?.is_none() {
+            return Ok(None);
+        }
+        Ok(String::from_utf8(self.call("cat-file").args(["blob", &file]).bytes(&[]).await?).ok())
+    }
+}
+
+/// The first part of each of these paths, once.
+pub(crate) fn first_names(listed: &[u8]) -> Vec<String> {
+    let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    let first =
+        |path: &[u8]| String::from_utf8_lossy(path.split(|byte| *byte == b'/').next().unwrap_or(path)).into_owned();
+    paths.map(first).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// `100644 blob OBJECT    SIZE\tPATH`; a submodule has the size `-`.

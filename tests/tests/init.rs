@@ -1,0 +1,47 @@
+//! `gatewright init` writes settings that fit what git keeps, and never over somebody's own.
+#![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
+
+use std::fs;
+
+use tests::World;
+
+fn settings(world: &World) -> String {
+    fs::read_to_string(world.repository().join("gatewright.toml")).unwrap()
+}
+
+#[test]
+fn what_was_found_is_written_and_said() {
+    let world = World::rust();
+    let ended = world.gatewright(&["init"]).expect(0);
+    assert!(ended.said("found a rust project") && ended.said("commit it"), "{}", ended.stdout);
+    assert!(settings(&world).contains("command = \"cargo test --offline --no-fail-fast\""));
+}
+
+#[test]
+fn a_lock_file_that_git_ignores_does_not_count() {
+    let world = World::rust();
+    world.commit(&[(".gitignore", "/Cargo.lock\n")]);
+    fs::write(world.repository().join("Cargo.lock"), "version = 4\n").unwrap();
+    world.gatewright(&["init"]).expect(0);
+    assert!(settings(&world).contains("command = \"cargo fetch\""), "{}", settings(&world));
+    assert!(settings(&world).contains("setup_files = [\"Cargo.lock\"]"), "{}", settings(&world));
+}
+
+#[test]
+fn a_file_that_is_there_is_overwritten_only_by_force() {
+    let world = World::rust();
+    fs::write(world.repository().join("gatewright.toml"), "# mine\n").unwrap();
+    let refused = world.gatewright(&["init"]).expect(65);
+    assert!(refused.said("is there already") && refused.said("--force"), "{}", refused.stderr);
+    assert_eq!(settings(&world), "# mine\n");
+    world.gatewright(&["init", "--force"]).expect(0);
+    assert!(settings(&world).contains("[[checks]]"));
+}
+
+#[test]
+fn an_unknown_project_is_told_what_to_write() {
+    let world = World::with(&[("package.json", "{}")]);
+    let refused = world.gatewright(&["init"]).expect(65);
+    assert!(refused.said("no project that is known here") && refused.said("[[checks]]"), "{}", refused.stderr);
+    assert!(!world.repository().join("gatewright.toml").exists());
+}
