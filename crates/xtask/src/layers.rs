@@ -29,7 +29,9 @@ const FUNCTIONS: u8 = 4;
 /// Every dependency that points sideways or upwards, and every crate without a layer.
 pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     let metadata = crate::output(root, "cargo", &["metadata", "--format-version", "1", "--no-deps"])?;
-    breaches(&serde_json::from_str(&metadata)?)
+    let mut problems = breaches(&serde_json::from_str(&metadata)?)?;
+    problems.extend(dear(root)?);
+    Ok(problems)
 }
 
 fn breaches(metadata: &Value) -> Result<Vec<String>> {
@@ -56,7 +58,6 @@ fn breaches(metadata: &Value) -> Result<Vec<String>> {
             ));
         }
     }
-    problems.extend(dear(root)?);
     Ok(problems)
 }
 
