@@ -38,9 +38,9 @@ impl Programs {
     }
 
     /// A registry that hands every invocation to a program, and tells of each that was answered.
-    pub fn registry(self, answered: &mpsc::UnboundedSender<String>) -> FunctionRegistry {
+    pub fn registry(self: &Arc<Self>, answered: &mpsc::UnboundedSender<String>) -> FunctionRegistry {
         let names: Vec<String> = self.0.keys().cloned().collect();
-        let programs = Arc::new(self);
+        let programs = Arc::clone(self);
         names.into_iter().fold(FunctionRegistry::new(), |registry, name| {
             let (programs, answered, function) = (programs.clone(), answered.clone(), name.clone());
             registry.with(&name, move |event, context| {

@@ -10,13 +10,13 @@ use config::{Overrides, ProjectFile, RunConfig};
 use embedded_cloud::{Attachment, Cloud, CloudOptions, StreamRule};
 use forge::testing::{FakeGitHub, Fault};
 use lambda_host::{OsRandomness, SystemClock};
-use run_model::gate::{Approver, GateDecision};
+use run_model::person::ApproverRole;
 use run_model::run::{RunRecord, RunStatus};
 use run_model::{Clock, RunId};
 use runner::Runner;
 use sandbox::Sandbox;
 use serde_json::{Value, json};
-use store::{Names, Store};
+use store::{GrantKind, Names, NewGrant, Store};
 use tests::machines::{definitions, functions, machine_arn};
 use tests::programs::{self, Programs};
 use tests::state::options;
@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 struct Deployed {
     cloud: Cloud,
     store: Store,
+    programs: Arc<Programs>,
+    bearer: String,
     answered: mpsc::UnboundedReceiver<String>,
     seen: BTreeSet<String>,
     jobs: Arc<Notify>,
@@ -60,13 +62,16 @@ impl Deployed {
         store.ensure_signing_secret().await.unwrap();
         let address = cloud.serve_loopback().await.unwrap();
         let (sender, answered) = mpsc::unbounded_channel();
-        let programs = Programs::start(&format!("http://{address}")).await;
+        let programs = Arc::new(Programs::start(&format!("http://{address}")).await);
         cloud.start(programs.registry(&sender)).await.unwrap();
         let sandbox = Sandbox::with_child(&program("gatewright"));
         let runner = Runner::new(store.clone(), sandbox, world.state(), Arc::new(SystemClock), "the-runner");
         let jobs = Arc::new(Notify::new());
         tokio::spawn(runner.run(jobs.clone()));
-        Self { cloud, store, answered, seen: BTreeSet::new(), jobs }
+        let roles = ApproverRole::ALL.into();
+        let ann = NewGrant { name: "ann".into(), roles, lifetime_seconds: 3_600 };
+        let (bearer, _) = store.add_bearer(GrantKind::Person, ann).await.unwrap();
+        Self { cloud, store, programs, bearer, answered, seen: BTreeSet::new(), jobs }
     }
 
     /// Starts a run, approves at its gate, and returns its record at the end.
@@ -91,10 +96,31 @@ impl Deployed {
         panic!("the programs are gone")
     }
 
-    async fn approve(&self, run_id: &RunId) {
+    /// Looks at the run's gate over HTTP and approves what is shown.
+    async fn approve(&mut self, run_id: &RunId) {
         let gate = self.store.run_gates(run_id).await.unwrap().pop().unwrap();
-        let approver = Approver { name: "test".into(), seen_as: "self, local".into() };
-        self.store.decide(&gate.gate_id, &gate.binding.hash(), GateDecision::Approved, approver, None).await.unwrap();
+        let path = format!("/api/v1/gates/{}", gate.gate_id);
+        let (status, shown) = self.http("gate-callback", "GET", &path, &Value::Null).await;
+        assert_eq!((status, &shown["state"]), (200, &json!("pending")));
+        let decision = json!({ "decision": "approve", "binding": shown["binding"] });
+        let (status, decided) = self.http("gate-callback", "POST", &path, &decision).await;
+        assert_eq!((status, &decided["state"]), (200, &json!("approved")), "{decided}");
+    }
+
+    /// What a program answers to a request of the HTTP API with ann's bearer.
+    async fn http(&mut self, function: &str, method: &str, path: &str, body: &Value) -> (u64, Value) {
+        let event = json!({
+            "version": "2.0",
+            "rawPath": path,
+            "headers": { "authorization": format!("Bearer {}", self.bearer) },
+            "requestContext": { "stage": "$default", "http": { "method": method } },
+            "body": body.to_string(),
+            "isBase64Encoded": false,
+        });
+        let answer = self.programs.invoke(function, &event, SystemClock.now_ms() + 60_000).await.unwrap();
+        self.seen.insert(function.to_owned());
+        let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap_or_default();
+        (answer["statusCode"].as_u64().unwrap(), body)
     }
 }
 

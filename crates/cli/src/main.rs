@@ -20,10 +20,12 @@ mod run;
 mod runs;
 mod screen;
 mod settings;
+mod stage;
+mod tokens;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, AwsCommand, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
 use lambda_host::Environment;
@@ -73,6 +75,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
         Command::Gates { command } => gates::run(&state, command).await,
         Command::Cloud { command } => cloud::run(&state, command).await,
         Command::Doctor => doctor::run(&state).await,
+        Command::Aws { command: AwsCommand::Tokens { command } } => tokens::run(command).await,
     }
 }
 

@@ -11,10 +11,11 @@ use store::Names;
 use tokio::sync::Notify;
 
 /// Every function, by its one name.
-pub(crate) const FUNCTIONS: [&str; 10] = [
+pub(crate) const FUNCTIONS: [&str; 11] = [
     "architect",
     "code-host",
     "developer",
+    "gate-callback",
     "gate-open",
     "orchestrator",
     "reviewer",
@@ -59,6 +60,7 @@ pub(crate) fn build(
         };
     }
     service!("code-host", code_host);
+    service!("gate-callback", gate_callback);
     service!("gate-open", gate_open);
     service!("run-control", run_control);
     service!("task-callback", task_callback);

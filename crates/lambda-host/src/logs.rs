@@ -10,8 +10,8 @@ use crate::Environment;
 const MASK: &str = "***";
 /// Variables whose values are secret, by the end of their names.
 const SECRET_VARIABLES: [&str; 5] = ["_API_KEY", "_SECRET", "_SECRET_ACCESS_KEY", "_TOKEN", "_PASSWORD"];
-/// How keys of providers and forges begin.
-const SECRET_PREFIXES: [&str; 8] = ["sk-", "ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "AKIA", "ASIA"];
+/// How keys of providers and forges begin, and bearers of our own.
+const SECRET_PREFIXES: [&str; 9] = ["gwb_", "sk-", "ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "AKIA", "ASIA"];
 /// Shorter words are never taken for a key.
 const SHORTEST_KEY: usize = 16;
 /// Longer words are taken for a task token: the longest harmless one, an object's key, has 130 characters.
@@ -132,10 +132,10 @@ mod tests {
         let token = "AAAAKgAAAAIAAAAA/b+".repeat(12);
         let hash = "0123456789abcdef".repeat(4);
         let line = format!(
-            r#"{{"key":"sk-ant-api03-abcdefgh","other":"a-key-of-no-known-shape","token":"{token}","region":"eu-north-1","object":"runs/r-1/artefacts/{hash}.json"}}"#
+            r#"{{"key":"sk-ant-api03-abcdefgh","authorization":"Bearer gwb_{hash}","other":"a-key-of-no-known-shape","token":"{token}","region":"eu-north-1","object":"runs/r-1/artefacts/{hash}.json"}}"#
         );
         let expected = format!(
-            r#"{{"key":"***","other":"***","token":"***","region":"eu-north-1","object":"runs/r-1/artefacts/{hash}.json"}}"#
+            r#"{{"key":"***","authorization":"Bearer ***","other":"***","token":"***","region":"eu-north-1","object":"runs/r-1/artefacts/{hash}.json"}}"#
         );
         assert_eq!(mask.apply(&line), expected);
     }

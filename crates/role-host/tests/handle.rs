@@ -175,7 +175,7 @@ async fn admit(store: &Store, run: &RunId, requester: &str, script: PathBuf) {
         requirement: store.put_artefact(run, b"It crashes.".to_vec()).await.unwrap(),
         config: store.put_json(run, &config).await.unwrap(),
         acceptance: None,
-        requester: Requester { name: requester.into(), seen_as: "local".into() },
+        requester: Requester::local(requester),
         executions: 1,
         attempt: 1,
         execution_arn: format!("arn:{run}"),

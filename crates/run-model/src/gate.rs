@@ -1,5 +1,8 @@
 //! A gate: a contract bound to the hash of exactly what will happen.
 
+mod approval;
+
+pub use approval::{Approval, Refusal, Weight, approver_roles, approvers_needed, weigh};
 use serde::{Deserialize, Serialize};
 
 use crate::risk::{Risk, RiskLevel};
@@ -40,7 +43,7 @@ impl Binding {
 pub struct Approver {
     /// The person's name as the system saw it.
     pub name: String,
-    /// How the person was seen: `self, local`, or `flag, nobody looked`.
+    /// How the person was seen: `bearer`, `iam`, `self, local`, or `flag, nobody looked`.
     pub seen_as: String,
 }
 
@@ -77,6 +80,19 @@ pub enum GateState {
     Void,
 }
 
+impl GateState {
+    /// The state in one word: `pending`, `approved`, `denied`, `expired` or `void`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Decided { decision: GateDecision::Approved, .. } => "approved",
+            Self::Decided { decision: GateDecision::Denied, .. } => "denied",
+            Self::Expired => "expired",
+            Self::Void => "void",
+        }
+    }
+}
+
 /// A gate as the table keeps it (the task token lies beside it, encrypted, and is not part of this).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
@@ -96,6 +112,21 @@ pub struct Gate {
     pub deadline_ms: i64,
     /// Where it stands.
     pub state: GateState,
+    /// Who approved so far, where the rules count people; empty on one machine.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+}
+
+impl Gate {
+    /// Who decided, for people: everybody whose approval counted; `None` if nobody did.
+    pub fn decided_by(&self) -> Option<String> {
+        let GateState::Decided { decision, approver, .. } = &self.state else { return None };
+        if *decision == GateDecision::Denied || self.approvals.is_empty() {
+            return Some(approver.name.clone());
+        }
+        let names: Vec<&str> = self.approvals.iter().map(|approval| approval.approver.name.as_str()).collect();
+        Some(names.join(" and "))
+    }
 }
 
 /// How long a gate of this level waits, in seconds; `None` if it does not open at all.

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod gate;
 pub mod ids;
 pub mod judge;
+pub mod person;
 pub mod plan;
 pub mod risk;
 pub mod run;

@@ -1,8 +1,11 @@
 //! A run: the record in the table that executions carry.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Purpose;
+use crate::person::Person;
 use crate::risk::Risk;
 use crate::snapshot::SnapshotRef;
 use crate::{GateId, RunId, Sha256, TaskId};
@@ -154,8 +157,36 @@ pub struct PullRequest {
 pub struct Requester {
     /// The name.
     pub name: String,
-    /// How it was seen: `local`, `console`.
+    /// How it was seen: `local`, `console`, `bearer`, `iam`.
     pub seen_as: String,
+    /// All that the person is recognised by; empty on one machine, and where nobody was seen.
+    #[serde(default)]
+    pub identities: BTreeSet<String>,
+}
+
+impl Requester {
+    const LOCAL: &str = "local";
+
+    /// Nobody knows who: a person in the Step Functions console.
+    pub fn console() -> Self {
+        Self { name: "console".into(), seen_as: "console".into(), identities: BTreeSet::new() }
+    }
+
+    /// The person at this machine.
+    pub fn local(name: impl Into<String>) -> Self {
+        Self { name: name.into(), seen_as: Self::LOCAL.into(), identities: BTreeSet::new() }
+    }
+
+    /// Whether it is known who asked.
+    pub fn is_known(&self) -> bool {
+        self.seen_as == Self::LOCAL || !self.identities.is_empty()
+    }
+}
+
+impl From<Person> for Requester {
+    fn from(Person { name, seen_as, identities, .. }: Person) -> Self {
+        Self { name, seen_as, identities }
+    }
 }
 
 /// How a run ended, in words.

@@ -1,6 +1,7 @@
 //! Why the store refused or failed, by what the reader does next.
 
 use agent::ports::PortError;
+use run_model::gate::Refusal;
 use run_model::{ErrorName, FunctionError, GateId, SessionId};
 
 /// The cause of a failure in an outside system.
@@ -35,6 +36,9 @@ pub enum StoreError {
     /// What was approved is not what would happen: look at the gate again.
     #[error("gate {0} now stands before something else than what was shown; look at it again")]
     BindingChanged(GateId),
+    /// This person's word does not count at the gate: somebody else has to decide.
+    #[error("{0}")]
+    MayNotDecide(#[from] Refusal),
     /// The item or object is damaged: it has to be restored or removed.
     #[error("{item} is damaged: {problem}")]
     Corrupt {
@@ -88,7 +92,9 @@ impl From<StoreError> for FunctionError {
             E::Conflict(_) | E::Fenced(_) => ErrorName::Conflict,
             E::BudgetExceeded(_) => ErrorName::BudgetExceeded,
             // Trying again would not help, so these must not look like a conflict.
-            E::DeadlinePassed(_) | E::AlreadyDecided { .. } | E::BindingChanged(_) => ErrorName::PolicyRefused,
+            E::DeadlinePassed(_) | E::AlreadyDecided { .. } | E::BindingChanged(_) | E::MayNotDecide(_) => {
+                ErrorName::PolicyRefused
+            }
             E::Corrupt { .. } | E::NewerSchema { .. } => ErrorName::Internal,
             E::Unavailable { .. } => ErrorName::StoreUnavailable,
         };
@@ -106,9 +112,10 @@ impl From<StoreError> for PortError {
                 Self::Unavailable(error.with_causes())
             }
             StoreError::Conflict(what) => Self::Conflict(what),
-            StoreError::DeadlinePassed(_) | StoreError::AlreadyDecided { .. } | StoreError::BindingChanged(_) => {
-                Self::Conflict(error.to_string())
-            }
+            StoreError::DeadlinePassed(_)
+            | StoreError::AlreadyDecided { .. }
+            | StoreError::BindingChanged(_)
+            | StoreError::MayNotDecide(_) => Self::Conflict(error.to_string()),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Gates: opened with a task token, decided once, expired by silence, void when the run ends.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use run_model::gate::{Approver, Gate, GateDecision, GateState};
-use run_model::run::{RunRecord, RunStatus};
+use run_model::gate::{Approval, Approver, Gate, GateDecision, GateState, Weight, weigh};
+use run_model::person::Person;
+use run_model::run::{Requester, RunRecord, RunStatus};
 use run_model::{GateId, RunId, Sha256};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,6 +16,30 @@ use crate::{Store, StoreError};
 
 const PENDING: &str = "GATES#pending";
 
+/// What a person says at a gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vote {
+    /// Yes or no.
+    pub decision: GateDecision,
+    /// The hash of what the person was shown.
+    pub binding_hash: Sha256,
+    /// Who.
+    pub person: Person,
+    /// Why, if said.
+    pub comment: Option<String>,
+}
+
+impl Vote {
+    fn approver(&self) -> Approver {
+        Approver { name: self.person.name.clone(), seen_as: self.person.seen_as.clone() }
+    }
+
+    fn approval(&self, approved_ms: i64) -> Approval {
+        let (approver, identities) = (self.approver(), self.person.identities.clone());
+        Approval { approver, identities, comment: self.comment.clone(), approved_ms }
+    }
+}
+
 /// A gate with its token beside it.
 #[derive(Serialize, Deserialize)]
 struct GateItem {
@@ -24,7 +49,7 @@ struct GateItem {
 
 impl Record for GateItem {
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
-        let word = word(&self.gate.state);
+        let word = self.gate.state.word();
         let mut attributes = vec![("state", text(word))];
         if self.gate.state == GateState::Pending {
             let place = format!("{}#{}", sortable(self.gate.deadline_ms), self.gate.gate_id);
@@ -34,26 +59,13 @@ impl Record for GateItem {
     }
 }
 
-/// The state in one word: the decision in an answer.
-fn word(state: &GateState) -> &'static str {
-    match state {
-        GateState::Pending => "pending",
-        GateState::Decided { decision: GateDecision::Approved, .. } => "approved",
-        GateState::Decided { decision: GateDecision::Denied, .. } => "denied",
-        GateState::Expired => "expired",
-        GateState::Void => "void",
-    }
-}
-
 fn what(gate: &GateId) -> String {
     format!("gate {gate}")
 }
 
 fn no_longer_waits(gate: &Gate) -> StoreError {
-    let stands = match &gate.state {
-        GateState::Decided { approver, .. } => format!("{} by {}", word(&gate.state), approver.name),
-        state => word(state).to_owned(),
-    };
+    let by = gate.decided_by().map(|names| format!(" by {names}")).unwrap_or_default();
+    let stands = format!("{}{by}", gate.state.word());
     StoreError::AlreadyDecided { gate: gate.gate_id.clone(), stands }
 }
 
@@ -192,6 +204,54 @@ impl Store {
         Err(StoreError::Conflict(what(gate)))
     }
 
+    /// Counts a person's word at a gate by the rules of [`run_model::gate`] and returns the gate as it stands: decided, or
+    /// waiting for another person. `requester` is whom the gate's run has. A decision is written with its outbox item, an
+    /// approval that does not decide yet with an event (`gate.approved`); a person who approves again is counted once.
+    ///
+    /// # Errors
+    /// [`StoreError::MayNotDecide`] if the person's word does not count; otherwise as [`Store::decide`].
+    pub async fn vote(&self, gate: &GateId, requester: &Requester, vote: &Vote) -> Result<Gate, StoreError> {
+        for _ in 0..ATTEMPTS {
+            let found = self.gate_item(gate).await?;
+            let now_ms = self.now_ms();
+            may_decide(&found.value.gate, &vote.binding_hash, now_ms)?;
+            let written = match weigh(&found.value.gate, requester, &vote.person, vote.decision)? {
+                Weight::Repeated => return Ok(found.value.gate),
+                Weight::AwaitsAnother => self.keep_approval(found, vote.approval(now_ms)).await?,
+                Weight::Decides => {
+                    let (decision, comment) = (vote.decision, vote.comment.clone());
+                    let state = GateState::Decided { decision, approver: vote.approver(), comment, decided_ms: now_ms };
+                    let decide = |item: &mut GateItem| {
+                        if decision == GateDecision::Approved {
+                            item.gate.approvals.push(vote.approval(now_ms));
+                        }
+                        item.gate.state = state;
+                    };
+                    self.write_gate(found, true, decide).await?
+                }
+            };
+            if let Some(gate) = written {
+                return Ok(gate);
+            }
+            self.step_aside().await;
+        }
+        Err(StoreError::Conflict(what(gate)))
+    }
+
+    /// Keeps an approval that another one has to join, and tells the run. `None` if another writer was first.
+    async fn keep_approval(&self, found: Stored<GateItem>, approval: Approval) -> Result<Option<Gate>, StoreError> {
+        let Stored { value: mut item, version } = found;
+        let (key, run) = (Key::gate(&item.gate.gate_id), item.gate.run_id.clone());
+        let said = format!("{} approved {}; one more person has to", approval.approver.name, item.gate.gate_id);
+        item.gate.approvals.push(approval);
+        let row = self.encode(&run, &key, &mut item, version + 1).await?;
+        let event = self.next_event_item(&run, NewEvent::new("gate.approved", said)).await?;
+        let writes = || {
+            vec![Write::Put(row.clone(), Condition::version(version)), Write::Put(event.clone(), Condition::absent())]
+        };
+        Ok(self.transact(&key, writes).await?.is_written().then_some(item.gate))
+    }
+
     /// Expires a gate whose deadline has passed and returns the gate as it stands, whether or not it was this call that
     /// changed it. Before the deadline nothing happens.
     ///
@@ -239,7 +299,7 @@ impl Store {
             return Err(StoreError::Conflict(format!("{}, which nobody has decided yet", what(&gate.gate_id))));
         }
         let token = self.seal().await?.open(&what(&gate.gate_id), &sealed_token)?;
-        Ok(Answer { token, result: Ok(json!({ "gate_id": gate.gate_id, "decision": word(&gate.state) })) })
+        Ok(Answer { token, result: Ok(json!({ "gate_id": gate.gate_id, "decision": gate.state.word() })) })
     }
 }
 

@@ -3,6 +3,7 @@
 mod error;
 mod events;
 mod gates;
+mod grants;
 mod jobs;
 mod ledger;
 mod objects;
@@ -14,6 +15,7 @@ mod secrets;
 mod sessions;
 mod set_up;
 mod snapshots;
+mod starts;
 mod table;
 mod tasks;
 
@@ -24,12 +26,17 @@ use run_model::{Clock, Randomness};
 
 pub use error::StoreError;
 pub use events::NewEvent;
+pub use gates::Vote;
+pub use grants::{Grant, GrantKind, NewGrant};
 pub use outbox::{Answer, OutboxItem, OutboxKind, OutboxState};
 pub use runs::Admission;
+pub use starts::{Start, Started};
 
 /// What a stage's resources are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
+    /// The stage.
+    pub stage: String,
     /// The table.
     pub table: String,
     /// The bucket.
@@ -43,15 +50,24 @@ pub struct Names {
 }
 
 impl Names {
+    /// The stage that one machine is. No deployed stage may bear this name.
+    pub const LOCAL: &str = "local";
+
     /// The names of a stage: `local` on one machine.
     pub fn for_stage(stage: &str) -> Self {
         Self {
+            stage: stage.to_owned(),
             table: format!("gatewright-{stage}"),
             bucket: format!("gatewright-{stage}"),
             models_secret: format!("gatewright/{stage}/models"),
             forge_secret: format!("gatewright/{stage}/forge"),
             signing_secret: format!("gatewright/{stage}/signing"),
         }
+    }
+
+    /// Whether this is one machine's own stage, where the person at it is trusted.
+    pub fn is_local(&self) -> bool {
+        self.stage == Self::LOCAL
     }
 }
 

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
-use run_model::{GateId, JobId, RunId, SessionId, TaskId};
+use run_model::{GateId, JobId, RunId, SessionId, Sha256, TaskId};
 
 use crate::{Store, StoreError};
 
@@ -84,6 +84,18 @@ impl Key {
 
     pub(crate) fn job(job: &JobId) -> Self {
         Self { pk: format!("JOB#{job}"), sk: "JOB".into() }
+    }
+
+    pub(crate) fn bearer(hash: &Sha256) -> Self {
+        Self { pk: format!("BEARER#{hash}"), sk: "GRANT".into() }
+    }
+
+    pub(crate) fn principal(identity: &str) -> Self {
+        Self { pk: format!("PRINCIPAL#{identity}"), sk: "GRANT".into() }
+    }
+
+    pub(crate) fn start(execution: &str) -> Self {
+        Self { pk: format!("START#{execution}"), sk: "START".into() }
     }
 
     pub(crate) fn outbox(id: &str) -> Self {

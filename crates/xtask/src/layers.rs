@@ -17,6 +17,7 @@ const LIBRARIES: &[(&str, u8)] = &[
     ("sandbox", 2),
     ("store", 2),
     ("embedded-cloud", 3),
+    ("http-host", 3),
     ("lambda-host", 3),
     ("role-host", 3),
     ("runner", 3),

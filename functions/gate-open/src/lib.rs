@@ -91,5 +91,6 @@ async fn contract(
         opened_ms,
         deadline_ms: opened_ms + i64::from(wait) * 1000,
         state: GateState::Pending,
+        approvals: Vec::new(),
     })
 }

@@ -70,7 +70,6 @@ async fn record(
         }
     };
     let now_ms = context.clock.now_ms();
-    let console = || Requester { name: "console".into(), seen_as: "console".into() };
     Ok(RunRecord {
         schema: RUN_SCHEMA,
         version: 0,
@@ -81,7 +80,7 @@ async fn record(
         requirement,
         config: context.store.put_json(&run_id, config).await?,
         acceptance: application.acceptance,
-        requester: application.requester.unwrap_or_else(console),
+        requester: application.requester.unwrap_or_else(Requester::console),
         executions: 1,
         attempt: 1,
         execution_arn,

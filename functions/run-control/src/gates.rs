@@ -86,7 +86,8 @@ fn meaning(run_id: &RunId, gate: &Gate) -> (String, Option<Ending>) {
     };
     match &gate.state {
         GateState::Decided { decision: GateDecision::Approved, approver, .. } => {
-            (format!("{} approved ({})", approver.name, approver.seen_as), None)
+            let names = gate.decided_by().unwrap_or_default();
+            (format!("{names} approved ({})", approver.seen_as), None)
         }
         GateState::Decided { decision: GateDecision::Denied, approver, comment, .. } => {
             let said = comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();

@@ -19,6 +19,7 @@ fn gate(id: &str, wait_ms: i64) -> Gate {
         opened_ms: START_MS,
         deadline_ms: START_MS + wait_ms,
         state: GateState::Pending,
+        approvals: Vec::new(),
     }
 }
 

@@ -4,10 +4,12 @@
 
 mod events;
 mod gates;
+mod grants;
 mod jobs;
 mod ledger;
 mod objects;
 mod runs;
 mod sessions;
 mod tasks;
+mod votes;
 mod world;

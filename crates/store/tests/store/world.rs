@@ -127,7 +127,7 @@ pub(crate) fn run_record(id: &str) -> RunRecord {
         requirement: artefact("requirement.txt"),
         config: artefact("config.json"),
         acceptance: None,
-        requester: Requester { name: "ada".into(), seen_as: "local".into() },
+        requester: Requester::local("ada"),
         executions: 1,
         attempt: 1,
         execution_arn: "arn:1".into(),

@@ -154,7 +154,7 @@ impl World {
             requirement,
             config,
             acceptance: None,
-            requester: Requester { name: "ann".into(), seen_as: "local".into() },
+            requester: Requester::local("ann"),
             executions: 1,
             attempt: 1,
             execution_arn: "arn:1".into(),
@@ -266,6 +266,7 @@ impl World {
             opened_ms: START_MS,
             deadline_ms: START_MS + 1000,
             state: GateState::Pending,
+            approvals: Vec::new(),
         };
         let gate = self.store.open_gate(gate, "token").await.unwrap();
         self.store.update_run(&self.run_id, |run| run.gate = Some(gate.gate_id.clone())).await.unwrap();

@@ -173,6 +173,7 @@ async fn decide_on_plan(world: &World, id: &str, decision: Option<GateDecision>)
         opened_ms,
         deadline_ms: opened_ms + 1_000_000,
         state: GateState::Pending,
+        approvals: Vec::new(),
     };
     let gate = world.store.open_gate(gate, "token").await.unwrap();
     let approver = Approver { name: "ann".into(), seen_as: "self, local".into() };
