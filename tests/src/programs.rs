@@ -9,13 +9,17 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::machines::functions;
+use crate::machines::{functions, machine_arn};
 use crate::world::program;
+
+/// The stage that the programs are deployed as.
+pub const STAGE: &str = "dev";
 
 /// Starts a function's program with AWS at this URL.
 pub async fn start(function: &str, aws: &str) -> FunctionProcess {
     let mut command = Command::new(program(function));
-    command.env("AWS_ENDPOINT_URL", aws).env("GATEWRIGHT_STAGE", "local");
+    command.env("AWS_ENDPOINT_URL", aws).env("GATEWRIGHT_STAGE", STAGE);
+    command.env("GATEWRIGHT_PIPELINE_ARN", machine_arn("pipeline"));
     FunctionProcess::start(command, function).await.unwrap()
 }
 

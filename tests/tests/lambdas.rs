@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Overrides, ProjectFile, RunConfig};
 use embedded_cloud::{Attachment, Cloud, CloudOptions, StreamRule};
 use forge::testing::{FakeGitHub, Fault};
 use lambda_host::{OsRandomness, SystemClock};
@@ -17,7 +16,7 @@ use runner::Runner;
 use sandbox::Sandbox;
 use serde_json::{Value, json};
 use store::{GrantKind, Names, NewGrant, Store};
-use tests::machines::{definitions, functions, machine_arn};
+use tests::machines::{definitions, functions};
 use tests::programs::{self, Programs};
 use tests::state::options;
 use tests::world::program;
@@ -31,18 +30,19 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A cloud with our machines, whose functions are the programs.
 struct Deployed {
-    cloud: Cloud,
     store: Store,
     programs: Arc<Programs>,
-    bearer: String,
+    ann: String,
+    ben: String,
     answered: mpsc::UnboundedReceiver<String>,
     seen: BTreeSet<String>,
     jobs: Arc<Notify>,
+    _cloud: Cloud,
 }
 
 impl Deployed {
     async fn over(world: &World, environment_secrets: BTreeMap<String, Value>) -> Self {
-        let names = Names::for_stage("local");
+        let names = Names::for_stage(programs::STAGE);
         let rule = StreamRule {
             table: names.table.clone(),
             function: "task-callback".into(),
@@ -63,22 +63,22 @@ impl Deployed {
         let address = cloud.serve_loopback().await.unwrap();
         let (sender, answered) = mpsc::unbounded_channel();
         let programs = Arc::new(Programs::start(&format!("http://{address}")).await);
+        cloud.tell_status_changes_to("events");
         cloud.start(programs.registry(&sender)).await.unwrap();
         let sandbox = Sandbox::with_child(&program("gatewright"));
         let runner = Runner::new(store.clone(), sandbox, world.state(), Arc::new(SystemClock), "the-runner");
         let jobs = Arc::new(Notify::new());
         tokio::spawn(runner.run(jobs.clone()));
-        let roles = ApproverRole::ALL.into();
-        let ann = NewGrant { name: "ann".into(), roles, lifetime_seconds: 3_600 };
-        let (bearer, _) = store.add_bearer(GrantKind::Person, ann).await.unwrap();
-        Self { cloud, store, programs, bearer, answered, seen: BTreeSet::new(), jobs }
+        let (ann, ben) = (bearer(&store, "ann").await, bearer(&store, "ben").await);
+        Self { store, programs, ann, ben, answered, seen: BTreeSet::new(), jobs, _cloud: cloud }
     }
 
-    /// Starts a run, approves at its gate, and returns its record at the end.
-    async fn run(&mut self, run_id: &RunId, input: &Value) -> RunRecord {
-        let client = aws_sdk_sfn::Client::new(&self.cloud.sdk_config());
-        let start = client.start_execution().state_machine_arn(machine_arn("pipeline")).name(run_id.as_str());
-        start.input(input.to_string()).send().await.unwrap();
+    /// Asks for a run as ann, has it approved at its gate, and returns its record at the end.
+    async fn run(&mut self, request: &Value) -> RunRecord {
+        let ann = self.ann.clone();
+        let (status, started) = self.http("api", &ann, "POST", "/api/v1/orchestrate", request).await;
+        assert_eq!(status, 202, "{started}");
+        let run_id = &RunId::new(started["run_id"].as_str().unwrap()).unwrap();
         while let Some(function) = self.answered.recv().await {
             match function.as_str() {
                 "test-runner" => self.jobs.notify_one(),
@@ -96,23 +96,24 @@ impl Deployed {
         panic!("the programs are gone")
     }
 
-    /// Looks at the run's gate over HTTP and approves what is shown.
+    /// Ann looks at the gate of her run and may not approve; ben may.
     async fn approve(&mut self, run_id: &RunId) {
         let gate = self.store.run_gates(run_id).await.unwrap().pop().unwrap();
-        let path = format!("/api/v1/gates/{}", gate.gate_id);
-        let (status, shown) = self.http("gate-callback", "GET", &path, &Value::Null).await;
+        let (path, ann, ben) = (format!("/api/v1/gates/{}", gate.gate_id), self.ann.clone(), self.ben.clone());
+        let (status, shown) = self.http("gate-callback", &ann, "GET", &path, &Value::Null).await;
         assert_eq!((status, &shown["state"]), (200, &json!("pending")));
         let decision = json!({ "decision": "approve", "binding": shown["binding"] });
-        let (status, decided) = self.http("gate-callback", "POST", &path, &decision).await;
+        assert_eq!(self.http("gate-callback", &ann, "POST", &path, &decision).await.0, 403);
+        let (status, decided) = self.http("gate-callback", &ben, "POST", &path, &decision).await;
         assert_eq!((status, &decided["state"]), (200, &json!("approved")), "{decided}");
     }
 
-    /// What a program answers to a request of the HTTP API with ann's bearer.
-    async fn http(&mut self, function: &str, method: &str, path: &str, body: &Value) -> (u64, Value) {
+    /// What a program answers to a request of the HTTP API.
+    async fn http(&mut self, function: &str, bearer: &str, method: &str, path: &str, body: &Value) -> (u64, Value) {
         let event = json!({
             "version": "2.0",
             "rawPath": path,
-            "headers": { "authorization": format!("Bearer {}", self.bearer) },
+            "headers": { "authorization": format!("Bearer {bearer}") },
             "requestContext": { "stage": "$default", "http": { "method": method } },
             "body": body.to_string(),
             "isBase64Encoded": false,
@@ -124,7 +125,12 @@ impl Deployed {
     }
 }
 
-/// What a run starts with: the crew does it right at once.
+async fn bearer(store: &Store, name: &str) -> String {
+    let grant = NewGrant { name: name.into(), roles: ApproverRole::ALL.into(), lifetime_seconds: 3_600 };
+    store.add_bearer(GrantKind::Person, grant).await.unwrap().0
+}
+
+/// What a run is asked for with: the repository's settings name a crew that does it right at once.
 fn request(world: &World, repository: &str) -> Value {
     let script = world.path("script.jsonl");
     Script::default()
@@ -134,22 +140,21 @@ fn request(world: &World, repository: &str) -> Value {
         .approves(1)
         .write(&script);
     let project = std::fs::read_to_string(world.repository().join("gatewright.toml")).unwrap();
-    let provider = Some(format!("scripted:{}", script.display()));
-    let overrides = Overrides { provider, ..Overrides::default() };
-    let config = RunConfig::assemble(ProjectFile::parse(&project).unwrap(), overrides).unwrap();
-    json!({ "repository": repository, "requirements": "make it right", "config": config })
+    let provider = format!("[provider]\nkind = \"scripted\"\nscript = {:?}\n", script.display().to_string());
+    world.commit(&[("gatewright.toml", &format!("{project}{provider}"))]);
+    json!({ "repository": repository, "requirements": "make it right" })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_run_goes_through_the_deployed_programs() {
     let world = World::quick();
-    let input = request(&world, world.repository().to_str().unwrap());
-    let run_id = RunId::new("r-1").unwrap();
+    let request = request(&world, world.repository().to_str().unwrap());
     let mut deployed = Deployed::over(&world, BTreeMap::new()).await;
-    let run = tokio::time::timeout(PATIENCE, deployed.run(&run_id, &input)).await.expect("the run comes to its end");
+    let run = tokio::time::timeout(PATIENCE, deployed.run(&request)).await.expect("the run comes to its end");
+    let branch = format!("gatewright/{}", run.run_id);
     assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.outcome);
-    assert_eq!(world.on_branch("gatewright/r-1", "sum.sh").as_deref(), Some(RIGHT));
-    assert_eq!(world.on_branch("gatewright/r-1", NEW_TEST.0).as_deref(), Some(NEW_TEST.1));
+    assert_eq!(world.on_branch(&branch, "sum.sh").as_deref(), Some(RIGHT));
+    assert_eq!(world.on_branch(&branch, NEW_TEST.0).as_deref(), Some(NEW_TEST.1));
     assert_eq!(deployed.seen.into_iter().collect::<Vec<_>>(), functions(), "every program had its part");
 }
 
@@ -157,14 +162,13 @@ async fn a_whole_run_goes_through_the_deployed_programs() {
 async fn a_whole_run_on_github_ends_with_a_merged_pull_request() {
     let world = World::quick();
     let github = FakeGitHub::start().await;
+    let request = request(&world, "acme/app");
     world.git(&["push", "--quiet", github.git_dir().to_str().unwrap(), "main"]);
     // The answer to the opened pull request is lost: the machine calls again, and finds it.
     github.fail("POST", "/pulls", Fault::Lost);
-    let input = request(&world, "acme/app");
-    let secret = BTreeMap::from([(Names::for_stage("local").forge_secret, github.app_secret())]);
-    let run_id = RunId::new("r-1").unwrap();
+    let secret = BTreeMap::from([(Names::for_stage(programs::STAGE).forge_secret, github.app_secret())]);
     let mut deployed = Deployed::over(&world, secret).await;
-    let run = tokio::time::timeout(PATIENCE, deployed.run(&run_id, &input)).await.expect("the run comes to its end");
+    let run = tokio::time::timeout(PATIENCE, deployed.run(&request)).await.expect("the run comes to its end");
     assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.outcome);
     let pulls = github.pulls();
     assert!(pulls.len() == 1 && pulls[0].merged.is_some(), "{pulls:?}");

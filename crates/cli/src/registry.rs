@@ -10,11 +10,15 @@ use run_model::{Clock, FunctionError, Randomness};
 use store::Names;
 use tokio::sync::Notify;
 
+use crate::machines::machine_arn;
+
 /// Every function, by its one name.
-pub(crate) const FUNCTIONS: [&str; 11] = [
+pub(crate) const FUNCTIONS: [&str; 13] = [
+    "api",
     "architect",
     "code-host",
     "developer",
+    "events",
     "gate-callback",
     "gate-open",
     "orchestrator",
@@ -60,6 +64,7 @@ pub(crate) fn build(
         };
     }
     service!("code-host", code_host);
+    service!("events", events);
     service!("gate-callback", gate_callback);
     service!("gate-open", gate_open);
     service!("run-control", run_control);
@@ -69,6 +74,12 @@ pub(crate) fn build(
     role!("orchestrator", orchestrator);
     role!("reviewer", reviewer);
     role!("tester", tester);
+    let pipeline = machine_arn("pipeline");
+    let context = Arc::new(api::Context::new(sdk, names.clone(), clock.clone(), chance.clone(), pipeline));
+    registry = registry.with("api", move |event, _| {
+        let context = context.clone();
+        async move { api::handle(&context, event).await.map_err(named) }
+    });
     let context = Arc::new(test_runner::Context::new(sdk, names.clone(), clock.clone(), chance));
     registry.with("test-runner", move |event, _| {
         let (context, jobs) = (context.clone(), jobs.clone());
@@ -89,7 +100,7 @@ mod tests {
     use super::*;
 
     /// What stands at a deployment's entrances, which one machine has not got.
-    const ONLY_DEPLOYED: [&str; 4] = ["api", "events", "gate-callback", "janitor"];
+    const ONLY_DEPLOYED: [&str; 1] = ["janitor"];
 
     #[test]
     fn every_folder_of_functions_is_registered_or_only_deployed() {

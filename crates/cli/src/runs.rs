@@ -4,8 +4,9 @@ use std::path::Path;
 
 use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
-use run_model::RunId;
-use run_model::run::{Outcome, RunRecord, RunStatus, Stage};
+use lambda_host::SystemClock;
+use run_model::run::{ExecutionEnd, Outcome, RunRecord, RunStatus, Stage};
+use run_model::{Clock, RunId};
 use serde_json::{Value, json};
 use store::{NewEvent, Store, StoreError};
 
@@ -26,7 +27,7 @@ pub(crate) async fn run(state: &Path, command: RunsCommand) -> Result<u8, Proble
         RunsCommand::Stop { run } => stop(state, &id(&run)?).await,
         looking => {
             let local = Local::read(state).await?;
-            let shown = look(&local.store, looking).await;
+            let shown = look(&local, looking).await;
             local.close().await;
             screen::print(shown?.trim_end());
             Ok(0)
@@ -38,11 +39,12 @@ fn id(text: &str) -> Result<RunId, Problem> {
     RunId::new(text).map_err(Problem::input)
 }
 
-async fn look(store: &Store, command: RunsCommand) -> Result<String, Problem> {
+async fn look(local: &Local, command: RunsCommand) -> Result<String, Problem> {
+    let store = &local.store;
     match command {
         RunsCommand::List => list(store).await,
         RunsCommand::Show { run, json } => {
-            let run = store.run(&id(&run)?).await?;
+            let run = reconciled(local, store.run(&id(&run)?).await?).await?;
             if json {
                 Ok(as_json(store, &run).await?.to_string())
             } else {
@@ -194,6 +196,27 @@ async fn status(local: &Local, arn: &str) -> Result<Option<ExecutionStatus>, Pro
         Ok(execution) => Ok(Some(execution.status().clone())),
         Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(None),
         Err(error) => Err(Problem::missing(causes(&error))),
+    }
+}
+
+/// A record that has heard nothing for too long is brought up to date with its execution.
+async fn reconciled(local: &Local, run: RunRecord) -> Result<RunRecord, Problem> {
+    let deadline_ms = match &run.gate {
+        Some(gate) => Some(local.store.gate(gate).await?.deadline_ms),
+        None => None,
+    };
+    if !run.is_overdue(SystemClock.now_ms(), deadline_ms) {
+        return Ok(run);
+    }
+    let asked = local.step_functions().describe_execution().execution_arn(&run.execution_arn).send().await;
+    let execution = match asked {
+        Err(error) if error.code() == Some("ExecutionDoesNotExist") => return Ok(run),
+        asked => asked.map_err(|error| Problem::missing(causes(&error)))?,
+    };
+    let end = ExecutionEnd { status: execution.status().as_str(), error: execution.error(), cause: execution.cause() };
+    match end.ending(&run.run_id) {
+        Some(ending) => Ok(local.store.end_with_execution(&run.run_id, &run.execution_arn, &ending).await?),
+        None => Ok(run),
     }
 }
 

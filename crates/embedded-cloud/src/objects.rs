@@ -29,7 +29,15 @@ const LONGEST_KEY: usize = 1024;
 const KEPT_HEADERS: [&str; 5] = ["content-type", "content-language", "content-disposition", "cache-control", "expires"];
 
 /// Query parameters that do not choose an operation.
-const PLAIN_PARAMETERS: [&str; 9] = [
+const PLAIN_PARAMETERS: [&str; 16] = [
+    // A signed address: no signature is checked here, whether it stands in a header or in the address.
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
     "x-id",
     "list-type",
     "prefix",

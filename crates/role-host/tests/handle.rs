@@ -176,6 +176,8 @@ async fn admit(store: &Store, run: &RunId, requester: &str, script: PathBuf) {
         config: store.put_json(run, &config).await.unwrap(),
         acceptance: None,
         requester: Requester::local(requester),
+        priority: run_model::run::Priority::Normal,
+        budget_microusd: None,
         executions: 1,
         attempt: 1,
         execution_arn: format!("arn:{run}"),

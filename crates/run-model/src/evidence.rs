@@ -7,6 +7,7 @@ pub use canonical::{TAIL_BYTES, canonical_tail};
 pub use cargo_test::{ParsedTests, parse_cargo_test};
 use serde::{Deserialize, Serialize};
 
+use crate::run::Priority;
 use crate::snapshot::SnapshotRef;
 use crate::{JobId, RunId, Sha256};
 
@@ -42,6 +43,9 @@ pub struct CheckJob {
     pub run_id: RunId,
     /// Why.
     pub purpose: Purpose,
+    /// How urgent its run is.
+    #[serde(default)]
+    pub priority: Priority,
     /// The base.
     pub snapshot: SnapshotRef,
     /// Object key of the [`crate::change_set::Overlay`] to lay over the base (JSON), if any.

@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod change_set;
+pub mod claim;
 pub mod design;
 pub mod diff;
 pub mod evidence;

@@ -1,7 +1,10 @@
 //! A run: the record in the table that executions carry.
 
+mod closure;
+
 use std::collections::BTreeSet;
 
+pub use closure::{ExecutionEnd, innermost, runs_of_execution};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Purpose;
@@ -38,6 +41,19 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// Every status.
+    pub const ALL: [Self; 9] = [
+        Self::Running,
+        Self::ApprovalPending,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Denied,
+        Self::TimedOut,
+        Self::LimitReached,
+        Self::NeedsSetup,
+        Self::Stopped,
+    ];
+
     /// The word for people and for JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -152,6 +168,21 @@ pub struct PullRequest {
     pub base: String,
 }
 
+/// How urgent a run is: of the jobs that wait, those of the more urgent run are claimed first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// It can wait.
+    Low,
+    /// As most.
+    #[default]
+    Normal,
+    /// Before most.
+    High,
+    /// Before all.
+    Critical,
+}
+
 /// Who asked, as the entrance saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requester {
@@ -243,6 +274,12 @@ pub struct RunRecord {
     pub acceptance: Option<ArtefactRef>,
     /// Who asked.
     pub requester: Requester,
+    /// How urgent it is.
+    #[serde(default)]
+    pub priority: Priority,
+    /// What the requester lets it cost, in micro-dollars, whatever the repository's settings say.
+    #[serde(default)]
+    pub budget_microusd: Option<u64>,
     /// Executions started so far; the next resume is number `executions + 1`.
     pub executions: u32,
     /// Number of the sessions of orchestrator and architect, counted from 1; a new one begins after one that went in circles.

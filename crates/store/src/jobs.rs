@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use run_model::JobId;
 use run_model::evidence::CheckJob;
+use run_model::run::Priority;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,15 +32,31 @@ struct JobItem {
 #[serde(tag = "state", rename_all = "snake_case")]
 enum JobState {
     Queued,
-    Claimed { runner: String },
-    Done { runner: String, result: Value, ended_ms: i64 },
-    Failed { runner: String, name: String, message: String, ended_ms: i64 },
+    Claimed {
+        runner: String,
+        /// Until when the claim counts; on one machine it has no end.
+        #[serde(default)]
+        lease_until_ms: Option<i64>,
+    },
+    Done {
+        runner: String,
+        result: Value,
+        ended_ms: i64,
+    },
+    Failed {
+        runner: String,
+        name: String,
+        message: String,
+        ended_ms: i64,
+    },
 }
 
 impl Record for JobItem {
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
         let waiting = |word, partition| {
-            let place = format!("{}#{}", sortable(self.queued_ms), self.job.job_id);
+            // The most urgent first, of equals the oldest.
+            let rank = Priority::Critical as u8 - self.job.priority as u8;
+            let place = format!("{rank}#{}#{}", sortable(self.queued_ms), self.job.job_id);
             vec![("state", text(word)), ("gsi1pk", text(partition)), ("gsi1sk", text(place))]
         };
         let ended = |word, ended_ms| vec![("state", text(word)), (EXPIRES_AT, number(ended_ms / 1000 + KEPT_SECONDS))];
@@ -54,6 +71,10 @@ impl Record for JobItem {
 
 fn what(job: &JobId) -> String {
     format!("job {job}")
+}
+
+fn not_held(job: &JobId, runner: &str) -> StoreError {
+    StoreError::Conflict(format!("{}, which {runner} does not hold", what(job)))
 }
 
 impl Store {
@@ -91,18 +112,77 @@ impl Store {
         Err(StoreError::Conflict(what(&job.job_id)))
     }
 
-    /// Claims the oldest queued job for a runner; `None` if there is none.
+    /// Claims the oldest queued job of the highest priority for a runner; `None` if there is none. The claim has no end: for one machine.
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`]; [`StoreError::Corrupt`]; [`StoreError::Unavailable`].
     pub async fn claim_job(&self, runner: &str) -> Result<Option<CheckJob>, StoreError> {
+        self.claim_until(runner, None).await
+    }
+
+    /// Claims the oldest queued job of the highest priority for a runner until this moment; `None` if there is none. A job whose claim has ended is
+    /// queued again first, at its old place.
+    ///
+    /// # Errors
+    /// As [`Store::claim_job`].
+    pub async fn lease_job(&self, runner: &str, until_ms: i64) -> Result<Option<CheckJob>, StoreError> {
+        let now_ms = self.now_ms();
+        for row in self.query(Range::of_index(CLAIMED), usize::MAX).await? {
+            let found = self.decode::<JobItem>(&row).await?;
+            let lost = matches!(found.value.state, JobState::Claimed { lease_until_ms: Some(end), .. } if end < now_ms);
+            if lost {
+                // Refused means that it has just ended, was prolonged or was queued by somebody else.
+                self.write_job(found, false, |item| item.state = JobState::Queued).await?;
+            }
+        }
+        self.claim_until(runner, Some(until_ms)).await
+    }
+
+    /// Prolongs a claim until this moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if this runner no longer holds the job; [`StoreError::NotFound`]; [`StoreError::Unavailable`].
+    pub async fn prolong_job(&self, job: &JobId, runner: &str, until_ms: i64) -> Result<(), StoreError> {
+        for _ in 0..ATTEMPTS {
+            let found = self.require::<JobItem>(&Key::job(job), what(job)).await?;
+            if !matches!(&found.value.state, JobState::Claimed { runner: claimant, .. } if claimant == runner) {
+                return Err(not_held(job, runner));
+            }
+            let state = JobState::Claimed { runner: runner.to_owned(), lease_until_ms: Some(until_ms) };
+            if self.write_job(found, false, |item| item.state = state).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict(what(job)))
+    }
+
+    /// A job that this runner holds, or has ended.
+    ///
+    /// # Errors
+    /// As [`Store::prolong_job`].
+    pub async fn held_job(&self, job: &JobId, runner: &str) -> Result<CheckJob, StoreError> {
+        let item = self.require::<JobItem>(&Key::job(job), what(job)).await?.value;
+        match &item.state {
+            JobState::Claimed { runner: holder, .. }
+            | JobState::Done { runner: holder, .. }
+            | JobState::Failed { runner: holder, .. }
+                if holder == runner =>
+            {
+                Ok(item.job)
+            }
+            _ => Err(not_held(job, runner)),
+        }
+    }
+
+    async fn claim_until(&self, runner: &str, lease_until_ms: Option<i64>) -> Result<Option<CheckJob>, StoreError> {
         for _ in 0..ATTEMPTS {
             let queued = self.query(Range::of_index(QUEUED), LOOKED_AT).await?;
             let looked_at_all = queued.len() < LOOKED_AT;
             for row in queued {
                 // The index may lag behind: only the version in the table decides who was first.
                 let found = self.decode::<JobItem>(&row).await?;
-                let claim = |item: &mut JobItem| item.state = JobState::Claimed { runner: runner.to_owned() };
+                let claimed = JobState::Claimed { runner: runner.to_owned(), lease_until_ms };
+                let claim = |item: &mut JobItem| item.state = claimed;
                 if let Some(item) = self.write_job(found, false, claim).await? {
                     return Ok(Some(item.job));
                 }
@@ -122,7 +202,7 @@ impl Store {
     pub async fn requeue_jobs_of_others(&self, runner: &str) -> Result<(), StoreError> {
         for row in self.query(Range::of_index(CLAIMED), usize::MAX).await? {
             let found = self.decode::<JobItem>(&row).await?;
-            if matches!(&found.value.state, JobState::Claimed { runner: claimant } if claimant != runner) {
+            if matches!(&found.value.state, JobState::Claimed { runner: claimant, .. } if claimant != runner) {
                 // Refused means that it has just ended or was queued by somebody else.
                 self.write_job(found, false, |item| item.state = JobState::Queued).await?;
             }
@@ -153,12 +233,12 @@ impl Store {
         for _ in 0..ATTEMPTS {
             let found = self.require::<JobItem>(&Key::job(job), what(job)).await?;
             match &found.value.state {
-                JobState::Claimed { runner: claimant } if claimant == runner => {}
+                JobState::Claimed { runner: claimant, .. } if claimant == runner => {}
                 // The runner says it again because the first answer was lost.
                 JobState::Done { runner: ender, .. } | JobState::Failed { runner: ender, .. } if ender == runner => {
                     return Ok(());
                 }
-                _ => return Err(StoreError::Conflict(format!("{}, which {runner} does not hold", what(job)))),
+                _ => return Err(not_held(job, runner)),
             }
             if self.write_job(found, true, |item| item.state = end.clone()).await?.is_some() {
                 return Ok(());

@@ -56,6 +56,17 @@ impl Store {
         })
     }
 
+    /// Opens the run's budget anew, with other ceilings. Once a call was reserved, the budget stays as it is.
+    ///
+    /// # Errors
+    /// As [`Store::budget`].
+    pub async fn open_budget(&self, run: &RunId, budget: &Budget) -> Result<(), StoreError> {
+        let before = self.budget(run).await?;
+        let untouched = Condition::equal("left_microusd", number(before.limit_microusd));
+        // Refused means that a call was reserved: the budget is in use.
+        self.put(budget_item(run, budget), untouched).await.map(drop)
+    }
+
     /// Raises the run's ceiling to `limit_microusd`; its ceiling in tokens grows in the same proportion. A ceiling that is
     /// as high already stays. Returns the budget as it stands.
     ///

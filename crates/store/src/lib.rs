@@ -4,6 +4,7 @@ mod error;
 mod events;
 mod gates;
 mod grants;
+mod health;
 mod jobs;
 mod ledger;
 mod objects;

@@ -1,11 +1,15 @@
 //! Objects: what is too large for the table. Content-addressed wherever a reference travels.
 
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use run_model::run::ArtefactRef;
 use run_model::{RunId, Sha256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::Cause;
 use crate::{Store, StoreError};
 
 impl Store {
@@ -30,6 +34,21 @@ impl Store {
         })?;
         let body = output.body.collect().await.map_err(|error| StoreError::unavailable("read an object", error))?;
         Ok(body.to_vec())
+    }
+
+    /// An address where an object can be read without credentials for so many seconds (at most a week, and never longer than
+    /// the credentials that sign it).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it cannot be signed.
+    pub async fn presigned_url(&self, key: &str, seconds: u32) -> Result<String, StoreError> {
+        let failed = |error: Cause| StoreError::unavailable("sign an address", error);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(self.now_ms().unsigned_abs());
+        let lifetime = Duration::from_secs(seconds.into());
+        let config = PresigningConfig::builder().start_time(now).expires_in(lifetime).build();
+        let request = self.s3().get_object().bucket(&self.0.names.bucket).key(key);
+        let signed = request.presigned(config.map_err(|error| failed(error.into()))?).await;
+        Ok(signed.map_err(|error| failed(error.into()))?.uri().to_owned())
     }
 
     /// Keeps bytes of a run under their hash. The same bytes are the same artefact, however often they are put.

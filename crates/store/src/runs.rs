@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use run_model::RunId;
 use run_model::budget::Budget;
-use run_model::run::{Outcome, RUN_SCHEMA, RunRecord, RunStatus, Stage};
+use run_model::run::{Ending, Outcome, RUN_SCHEMA, RunRecord, RunStatus, Stage};
 
 use crate::events::NewEvent;
 use crate::record::Record;
@@ -28,7 +28,7 @@ impl Record for RunRecord {
         vec![
             ("state", text(self.status.as_str())),
             ("gsi1pk", text(ALL_RUNS)),
-            ("gsi1sk", text(format!("{}#{}", sortable(self.created_ms), self.run_id))),
+            ("gsi1sk", text(place(self.created_ms, &self.run_id))),
         ]
     }
 
@@ -37,6 +37,11 @@ impl Record for RunRecord {
         self.version = version;
         self.updated_ms = now_ms;
     }
+}
+
+/// Where a run stands among all.
+fn place(created_ms: i64, run: &RunId) -> String {
+    format!("{}#{run}", sortable(created_ms))
 }
 
 fn what(run: &RunId) -> String {
@@ -133,6 +138,51 @@ impl Store {
         };
         let record = self.modify_telling(run, &Key::run(run), &what(run), end).await?;
         if record.status.is_final() {
+            self.void_gates(run).await?;
+        }
+        Ok(record)
+    }
+
+    /// Up to `limit` runs that were admitted before this one, the newest first.
+    ///
+    /// # Errors
+    /// As [`Store::run`].
+    pub async fn list_runs_before(&self, run: &RunId, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
+        let RunRecord { created_ms, run_id, .. } = self.run(run).await?;
+        let high = place(created_ms, &run_id);
+        let range = Range { high: high.clone(), ..Range::of_index(ALL_RUNS).newest_first() };
+        let items = self.query(range, limit.saturating_add(1)).await?;
+        let mut runs: Vec<RunRecord> = self.decode_all(&items).await?;
+        runs.retain(|run| place(run.created_ms, &run.run_id) != high);
+        runs.truncate(limit);
+        Ok(runs)
+    }
+
+    /// Ends a run whose execution has ended without telling it, with one event (`run.ended`), and makes its open gates void. A
+    /// run that has ended, or that another execution carries by now, stays as it is; one whose change has landed has
+    /// succeeded, whatever became of its execution. Returns the record as it stands.
+    ///
+    /// # Errors
+    /// As [`Store::update_run`].
+    pub async fn end_with_execution(
+        &self,
+        run: &RunId,
+        execution_arn: &str,
+        ending: &Ending,
+    ) -> Result<RunRecord, StoreError> {
+        let end = |record: &mut RunRecord| {
+            if record.status.is_final() || record.execution_arn != execution_arn {
+                return None;
+            }
+            let ending = record.landed().unwrap_or_else(|| ending.clone());
+            let told = format!("{}: {}", ending.status.as_str(), ending.outcome.reason);
+            record.status = ending.status;
+            record.outcome = Some(ending.outcome);
+            record.ending = None;
+            Some(NewEvent::new("run.ended", told))
+        };
+        let record = self.modify_telling(run, &Key::run(run), &what(run), end).await?;
+        if record.status.is_final() && record.execution_arn == execution_arn {
             self.void_gates(run).await?;
         }
         Ok(record)

@@ -33,7 +33,11 @@ const PARTS: &[Part] = &[
     from_pypi("checkov", &["checkov==3.3.30"]),
     from_pypi("statelint", &["statelint==3.1.0"]),
     Part { folder: "asl-validator", registry: Registry::Npm, pinned: &["asl-validator@4.0.0"] },
-    Part { folder: "prism", registry: Registry::Npm, pinned: &["@stoplight/prism-cli@5.16.0", "@octokit/openapi@23.0.2"] },
+    Part {
+        folder: "prism",
+        registry: Registry::Npm,
+        pinned: &["@stoplight/prism-cli@5.16.0", "@octokit/openapi@23.0.2"],
+    },
 ];
 
 const TEMPLATE: &str = "infra/template.yaml";

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use lambda_host::{HostError, OsRandomness, SystemClock};
-use store::Names;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), HostError> {
     let sdk = lambda_host::sdk_config_from_environment()?;
-    let names = Names::for_stage(&lambda_host::stage_from_environment()?);
+    let names = lambda_host::names_from_environment()?;
     let context = Arc::new(gate_callback::Context::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness)));
     lambda_host::serve("gate-callback", move |event, _deadline_ms| {
         let context = context.clone();

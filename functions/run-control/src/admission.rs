@@ -1,15 +1,16 @@
 //! Admission and resumption: who asks for what, pinned settings, an open budget.
 
 use config::RunConfig;
-use run_model::budget::Budget;
 use run_model::gate::GateKind;
-use run_model::run::{ArtefactRef, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
+use run_model::run::{
+    ArtefactRef, Priority, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus,
+};
 use run_model::{FunctionError, RunId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Admission, NewEvent};
 
-use crate::{Context, Execution, change, gates};
+use crate::{Context, Execution, change, gates, settings};
 
 const LONGEST_REQUIREMENT: usize = 1 << 20;
 
@@ -30,28 +31,65 @@ pub(crate) struct Application {
     acceptance: Option<ArtefactRef>,
     #[serde(default)]
     requester: Option<Requester>,
+    #[serde(default)]
+    priority: Priority,
+    #[serde(default)]
+    budget_microusd: Option<u64>,
 }
 
 /// Writes the run record and opens the budget; a repeated request with the same execution name is the same run.
-pub(crate) async fn admit(
-    context: &Context,
-    execution: Execution,
-    application: Application,
-) -> Result<Value, FunctionError> {
+///
+/// Without settings in the input the defaults are pinned, and `read-settings` lays the project's own over them once there is
+/// a snapshot.
+pub(crate) async fn admit(context: &Context, execution: Execution, input: Value) -> Result<Value, FunctionError> {
     let run_id = RunId::new(execution.name.as_str()).map_err(|problem| FunctionError::invalid("name", problem))?;
+    let application: Application =
+        serde_json::from_value(input.clone()).map_err(|problem| FunctionError::invalid("input", problem))?;
     check_place("requirement", application.requirement.as_ref(), &format!("runs/{run_id}/"))?;
     check_place("acceptance", application.acceptance.as_ref(), &format!("held-out/{run_id}/"))?;
-    let config = application.config.clone().unwrap_or_default();
-    config.validate().map_err(|problem| FunctionError::invalid("config", problem))?;
-    let budget = Budget {
-        limit_microusd: config.limits.budget_microusd,
-        limit_tokens: config.limits.budget_tokens,
-        committed_microusd: 0,
-        committed_tokens: 0,
-    };
-    let record = record(context, run_id, execution.arn, application, &config).await?;
-    let (Admission::New(run) | Admission::Existing(run)) = context.store.admit(record, budget).await?;
+    let mut config = application.config.clone().unwrap_or_default();
+    config.limits.budget_microusd = application.budget_microusd.unwrap_or(config.limits.budget_microusd);
+    if config.limits.budget_microusd == 0 {
+        return Err(FunctionError::invalid("budget_microusd", "is 0: nothing could be done; leave it out or say more"));
+    }
+    if application.config.is_some() {
+        config.validate().map_err(|problem| FunctionError::invalid("config", problem))?;
+    }
+    check_trust(context, &application, &config)?;
+    let requester = requester(context, &execution, &input, application.requester.clone()).await?;
+    let record = record(context, run_id, execution.arn, application, (requester, &config)).await?;
+    let (Admission::New(run) | Admission::Existing(run)) =
+        context.store.admit(record, settings::budget(&config)).await?;
     Ok(entrance(&run, Stage::Snapshot))
+}
+
+/// What only the person at this machine may say. On AWS an input says neither who asks nor that nobody looks.
+fn check_trust(context: &Context, application: &Application, config: &RunConfig) -> Result<(), FunctionError> {
+    if context.store.names().is_local() {
+        return Ok(());
+    }
+    if config.auto_approve {
+        return Err(FunctionError::invalid("config.auto_approve", "on AWS a person looks at every gate: leave it out"));
+    }
+    match application.requester {
+        Some(_) => {
+            Err(FunctionError::invalid("requester", "no input says who asks: leave it out, or start it by the API"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whom the entrance wrote down before it started exactly this execution; on one machine the person at it. Anybody else is a
+/// person in the console, of whom nothing is known.
+async fn requester(
+    context: &Context,
+    execution: &Execution,
+    input: &Value,
+    said: Option<Requester>,
+) -> Result<Requester, FunctionError> {
+    let start = context.store.start(&execution.name).await?;
+    let start = start.filter(|start| start.input == *input);
+    Ok(start.map(|start| start.requester).or(said).unwrap_or_else(Requester::console))
 }
 
 async fn record(
@@ -59,7 +97,7 @@ async fn record(
     run_id: RunId,
     execution_arn: String,
     application: Application,
-    config: &RunConfig,
+    (requester, config): (Requester, &RunConfig),
 ) -> Result<RunRecord, FunctionError> {
     let requirement = match (application.requirement, application.requirements) {
         (Some(stored), _) => stored,
@@ -80,7 +118,9 @@ async fn record(
         requirement,
         config: context.store.put_json(&run_id, config).await?,
         acceptance: application.acceptance,
-        requester: application.requester.unwrap_or_else(Requester::console),
+        requester,
+        priority: application.priority,
+        budget_microusd: application.budget_microusd,
         executions: 1,
         attempt: 1,
         execution_arn,

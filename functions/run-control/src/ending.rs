@@ -1,7 +1,7 @@
 //! How a run ended: its status, the reason, the next step and the cost, written once.
 
 use run_model::budget::UsageEntry;
-use run_model::run::{Ending, Outcome, RunRecord, RunStatus, Stage};
+use run_model::run::{Ending, Outcome, RunRecord, RunStatus, Stage, innermost};
 use run_model::{ErrorName, FunctionError, RunId};
 use serde_json::{Value, json};
 use store::NewEvent;
@@ -24,13 +24,6 @@ impl Failure {
         });
         self.error == name.as_str() || inner.is_some_and(|inner| inner.names(name))
     }
-}
-
-/// The message inside a cause: Lambda wraps it as `errorMessage`, a nested execution as `Cause`.
-fn innermost(cause: &str) -> String {
-    let Ok(wrapped) = serde_json::from_str::<Value>(cause) else { return cause.to_owned() };
-    let inner = wrapped["errorMessage"].as_str().or_else(|| wrapped["Cause"].as_str());
-    inner.map_or_else(|| cause.to_owned(), innermost)
 }
 
 /// Makes the ending that was found the run's status, or failure if an error ended it, or success if the change has landed.
@@ -65,30 +58,19 @@ pub(crate) async fn finish(context: &Context, run_id: RunId, error: Option<Failu
         "branch": run.branch,
         "commit": run.commit,
         "pull_request": run.pull_request.as_ref().map(|pull_request| &pull_request.url),
+        "evidence": run.evidence.iter().map(|(purpose, evidence)| json!({ "purpose": purpose, "object": evidence.key })).collect::<Value>(),
         "cost_usd": cost_microusd as f64 / 1e6,
     }))
 }
 
 /// The end of a run that nothing spoke against.
 fn reached(run: &RunRecord) -> Ending {
-    let (status, reason, next_step) = match (&run.branch, &run.pull_request) {
-        (Some(branch), Some(pull_request)) => (
-            RunStatus::Succeeded,
-            format!("The change is merged into {branch}, by {}.", pull_request.url),
-            format!("Fetch {branch}."),
-        ),
-        (Some(branch), None) => (
-            RunStatus::Succeeded,
-            format!("The change is on branch {branch}."),
-            format!("Merge it with `git merge {branch}`."),
-        ),
-        (None, _) => (
-            RunStatus::Failed,
-            "It stopped before the change landed.".to_owned(),
-            format!("`gatewright runs resume {}` goes on from where it was.", run.run_id),
-        ),
+    let stopped = || {
+        let reason = "It stopped before the change landed.".to_owned();
+        let next_step = format!("`gatewright runs resume {}` goes on from where it was.", run.run_id);
+        Ending { status: RunStatus::Failed, outcome: Outcome { reason, next_step } }
     };
-    Ending { status, outcome: Outcome { reason, next_step } }
+    run.landed().unwrap_or_else(stopped)
 }
 
 fn failed(run_id: &RunId, error: &Failure) -> Ending {

@@ -6,6 +6,7 @@ mod ending;
 mod gates;
 mod planning;
 mod rounds;
+mod settings;
 
 use std::sync::Arc;
 
@@ -63,7 +64,8 @@ struct Failure {
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
 enum Request {
-    Admit { execution: Execution, input: Box<admission::Application> },
+    Admit { execution: Execution, input: Value },
+    ReadSettings { run_id: RunId },
     Resume { execution: Execution, run_id: RunId, from: String },
     Baseline { run_id: RunId, evidence: ArtefactRef, acceptance: Option<ArtefactRef> },
     AcceptPlan { run_id: RunId, output: ArtefactRef },
@@ -89,7 +91,8 @@ enum Request {
 pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
     let request = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
     match request {
-        Request::Admit { execution, input } => admission::admit(context, execution, *input).await,
+        Request::Admit { execution, input } => admission::admit(context, execution, input).await,
+        Request::ReadSettings { run_id } => settings::read(context, run_id).await,
         Request::Resume { execution, run_id, from } => admission::resume(context, execution, run_id, &from).await,
         Request::Baseline { run_id, evidence, acceptance } => {
             planning::baseline(context, run_id, evidence, acceptance).await

@@ -57,6 +57,7 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
         job_id: job_id.map_err(|problem| internal(problem.to_string()))?,
         run_id: input.run_id.clone(),
         purpose: input.purpose,
+        priority: run.priority,
         snapshot,
         overlay_key: input.overlay.map(|overlay| overlay.key),
         held_out_key: held_out.map(|archive| archive.key),

@@ -81,6 +81,7 @@ impl World {
             job_id: JobId::new(format!("job-{number}")).unwrap(),
             run_id: RunId::new("r-1").unwrap(),
             purpose: Purpose::Task,
+            priority: run_model::run::Priority::Normal,
             snapshot: SnapshotRef {
                 commit: "0".repeat(40),
                 archive_key: put("snapshot.tar.gz", archive).await,

@@ -15,6 +15,7 @@ fn job(id: &str) -> CheckJob {
         job_id: JobId::new(id).unwrap(),
         run_id: run_id("r-1"),
         purpose: Purpose::Task,
+        priority: run_model::run::Priority::Normal,
         snapshot: SnapshotRef {
             commit: "c0".into(),
             archive_key: "runs/r-1/snapshot.tar.gz".into(),

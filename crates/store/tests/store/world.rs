@@ -128,6 +128,8 @@ pub(crate) fn run_record(id: &str) -> RunRecord {
         config: artefact("config.json"),
         acceptance: None,
         requester: Requester::local("ada"),
+        priority: run_model::run::Priority::Normal,
+        budget_microusd: None,
         executions: 1,
         attempt: 1,
         execution_arn: "arn:1".into(),

@@ -171,7 +171,10 @@ async fn a_github_that_is_silent_is_not_waited_for_in_the_function() {
     world.github().fail("GET", "/installation", Fault::Silence);
     let error = world.call("publish").await.unwrap_err();
     assert_eq!(error.name, ErrorName::ForgeUnavailable);
-    assert!(error.message.contains("find where the App is installed") && error.message.contains("no answer"), "{error}");
+    assert!(
+        error.message.contains("find where the App is installed") && error.message.contains("no answer"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

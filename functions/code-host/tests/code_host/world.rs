@@ -155,6 +155,8 @@ impl World {
             config,
             acceptance: None,
             requester: Requester::local("ann"),
+            priority: run_model::run::Priority::Normal,
+            budget_microusd: None,
             executions: 1,
             attempt: 1,
             execution_arn: "arn:1".into(),

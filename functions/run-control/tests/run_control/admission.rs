@@ -1,8 +1,9 @@
 //! Who asks for what.
 
 use run_model::ErrorName;
-use run_model::run::{RunStatus, Stage};
+use run_model::run::{Priority, Requester, RunStatus, Stage};
 use serde_json::{Value, json};
+use store::Start;
 
 use crate::world::{World, config};
 
@@ -23,6 +24,54 @@ async fn a_request_from_the_console_gets_its_defaults() {
     let budget = world.store.budget(&world.run_id).await.unwrap();
     assert_eq!((budget.limit_microusd, budget.committed_microusd), (5_000_000, 0));
     assert_eq!(world.events("run.admitted").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_console_start_needs_a_repository_and_a_requirement_and_a_uuid_is_a_name() {
+    let mut world = World::on_stage("dev").await;
+    world.run_id = run_model::RunId::new("0b9fdd29-5c4e-4f0e-8a40-1f5f4a3a7c11").unwrap();
+    world.admit(json!({ "repository": "o/r", "requirements": "count to two" })).await.unwrap();
+    let run = world.run().await;
+    assert_eq!((run.requester.is_known(), run.budget_microusd), (false, None));
+    assert_eq!(world.store.budget(&world.run_id).await.unwrap().limit_microusd, 5_000_000);
+}
+
+#[tokio::test]
+async fn the_requester_is_whom_the_entrance_wrote_down_for_exactly_this_input() {
+    let input = json!({ "repository": "o/r", "requirements": "count", "budget_microusd": 7, "priority": "high" });
+    let ann = Requester { name: "ann".into(), seen_as: "bearer".into(), identities: ["person:ann".to_owned()].into() };
+    let other = json!({ "repository": "o/r", "requirements": "steal", "budget_microusd": 7, "priority": "high" });
+    for (started_with, requester) in [(input.clone(), ann.clone()), (other, Requester::console())] {
+        let world = World::on_stage("dev").await;
+        let start = Start { requester: ann.clone(), input: started_with };
+        world.store.put_start("r-1", &start).await.unwrap();
+        world.admit(input.clone()).await.unwrap();
+        let run = world.run().await;
+        assert_eq!(run.requester, requester);
+        assert_eq!((run.priority, run.budget_microusd), (Priority::High, Some(7)));
+        assert_eq!(world.store.budget(&world.run_id).await.unwrap().limit_microusd, 7);
+    }
+}
+
+#[tokio::test]
+async fn on_aws_an_input_says_neither_who_asks_nor_that_nobody_looks() {
+    let world = World::on_stage("dev").await;
+    let mut unseen = config();
+    unseen.auto_approve = true;
+    for (field, value, said) in [
+        ("requester", json!({ "name": "ann", "seen_as": "local" }), "no input says who asks"),
+        ("config", json!(unseen), "a person looks at every gate"),
+    ] {
+        let mut input = json!({ "repository": "o/r", "requirements": "count" });
+        input[field] = value;
+        let error = world.admit(input).await.unwrap_err();
+        assert_eq!(error.name, ErrorName::InvalidInput);
+        assert!(error.message.contains(said), "{error}");
+    }
+    let local = World::new().await;
+    let ann = json!({ "name": "ann", "seen_as": "local" });
+    local.admit(json!({ "repository": "/r", "requirements": "count", "requester": ann })).await.unwrap();
+    assert_eq!(local.run().await.requester, Requester::local("ann"));
 }
 
 #[tokio::test]
@@ -49,6 +98,7 @@ async fn a_request_that_cannot_be_met_is_refused_with_its_field() {
         (with("requirements", json!("x".repeat((1 << 20) + 1))), "requirements: is 1048577 bytes long"),
         (with("config", json!({})), "config: the project has no checks"),
         (with("config", json!({ "limit": 1 })), "unknown field `limit`"),
+        (with("budget_microusd", json!(0)), "budget_microusd: is 0"),
         (with("repo", json!("/r")), "unknown field `repo`"),
         (json!({ "requirements": "count" }), "missing field `repository`"),
         (

@@ -8,4 +8,5 @@ mod ending;
 mod planning;
 mod resumption;
 mod rounds;
+mod settings;
 mod world;

@@ -12,7 +12,7 @@ use run_control::Context;
 use run_model::change_set::{Edit, Overlay};
 use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Evidence, Exit, Purpose, TestOutcome, TestResult};
 use run_model::run::{ArtefactRef, RunEvent, RunRecord, TaskRecord};
-use run_model::snapshot::SnapshotRef;
+use run_model::snapshot::{Entry, EntryKind, Manifest, SnapshotRef};
 use run_model::time::{SeededRandomness, VirtualClock};
 use run_model::{FunctionError, RepoPath, RunId, Sha256, TaskId};
 use serde::Serialize;
@@ -36,6 +36,10 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::on_stage(Names::LOCAL).await
+    }
+
+    pub(crate) async fn on_stage(stage: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = VirtualClock::at(START_MS);
         let options = CloudOptions {
@@ -48,7 +52,7 @@ impl World {
             commit_hook: None,
         };
         let attachment = Cloud::open(options).await.unwrap();
-        let (sdk, names) = (attachment.sdk_config(), Names::for_stage("local"));
+        let (sdk, names) = (attachment.sdk_config(), Names::for_stage(stage));
         let chance = |seed| Arc::new(SeededRandomness::new(seed));
         let store = Store::new(&sdk, names.clone(), Arc::new(clock.clone()), chance(2));
         store.create_table_and_bucket().await.unwrap();
@@ -144,8 +148,12 @@ impl World {
     }
 
     pub(crate) async fn take_snapshot(&self) {
+        self.take_snapshot_of(&BASE).await;
+    }
+
+    pub(crate) async fn take_snapshot_of(&self, files: &[(&str, &str)]) {
         let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-        for (path, content) in BASE {
+        for (path, content) in files {
             let mut header = tar::Header::new_gnu();
             header.set_size(content.len() as u64);
             header.set_mode(0o644);
@@ -161,6 +169,14 @@ impl World {
             manifest_key: "runs/r-1/manifest.json".into(),
         };
         self.store.put_object(&snapshot.archive_key, bytes).await.unwrap();
+        let entries = files.iter().map(|(path, content)| Entry {
+            path: (*path).to_owned(),
+            kind: EntryKind::File,
+            bytes: content.len() as u64,
+            sha256: Sha256::of(content.as_bytes()),
+        });
+        let manifest = serde_json::to_vec(&Manifest { entries: entries.collect() }).unwrap();
+        self.store.put_object(&snapshot.manifest_key, manifest).await.unwrap();
         self.store.update_run(&self.run_id, |run| run.snapshot = Some(snapshot.clone())).await.unwrap();
     }
 

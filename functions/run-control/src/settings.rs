@@ -1,0 +1,92 @@
+//! The settings of a run that came without: from the project's own file on the base commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config::{Overrides, ProjectFile, RunConfig};
+use run_model::budget::Budget;
+use run_model::run::RunRecord;
+use run_model::snapshot::{Manifest, SnapshotRef};
+use run_model::{ErrorName, FunctionError, RepoPath, RunId};
+use serde_json::{Value, json};
+use store::NewEvent;
+
+use crate::Context;
+
+/// Pins the project's settings. A run that came with settings of its own, or has read them before, keeps what it has.
+pub(crate) async fn read(context: &Context, run_id: RunId) -> Result<Value, FunctionError> {
+    let run = context.store.run(&run_id).await?;
+    if !is_open(&context.config(&run).await?) {
+        return Ok(json!({ "config_sha256": run.config.sha256 }));
+    }
+    let missing = || FunctionError::new(ErrorName::Internal, format!("{run_id} has no snapshot to read settings from"));
+    let snapshot = run.snapshot.as_ref().ok_or_else(missing)?;
+    let (mut config, source) = of_project(context, snapshot).await?;
+    config.limits.budget_microusd = run.budget_microusd.unwrap_or(config.limits.budget_microusd);
+    config.validate().map_err(|problem| FunctionError::invalid(ProjectFile::NAME, problem))?;
+    let pinned = context.store.put_json(&run_id, &config).await?;
+    // Before the record says that the settings are read: a repeated call finds them open and does it again.
+    context.store.open_budget(&run_id, &budget(&config)).await?;
+    let commit = snapshot.commit.get(..12).unwrap_or(&snapshot.commit).to_owned();
+    let pin = |run: &mut RunRecord| {
+        run.config.clone_from(&pinned);
+        NewEvent::new("settings.pinned", format!("{source} at {commit}, hash {}", pinned.sha256.short()))
+    };
+    context.store.update_run_telling(&run_id, pin).await?;
+    Ok(json!({ "config_sha256": pinned.sha256 }))
+}
+
+/// Whether these are the defaults that admission pinned for want of better ones: they measure nothing, which no project's
+/// settings may.
+fn is_open(config: &RunConfig) -> bool {
+    config.checks.is_empty()
+}
+
+/// The budget that settings open.
+pub(crate) fn budget(config: &RunConfig) -> Budget {
+    Budget {
+        limit_microusd: config.limits.budget_microusd,
+        limit_tokens: config.limits.budget_tokens,
+        committed_microusd: 0,
+        committed_tokens: 0,
+    }
+}
+
+/// The settings of the project's file, or what its files say without one; and which it was.
+async fn of_project(context: &Context, snapshot: &SnapshotRef) -> Result<(RunConfig, &'static str), FunctionError> {
+    let files = root_files(context, snapshot).await?;
+    let unusable = |problem: config::ConfigError| FunctionError::invalid(ProjectFile::NAME, problem);
+    if let Some(text) = files.get(ProjectFile::NAME) {
+        let text = text.as_deref().ok_or_else(|| FunctionError::invalid(ProjectFile::NAME, "is no text"))?;
+        let project = ProjectFile::parse(text).map_err(unusable)?;
+        return Ok((RunConfig::assemble(project, Overrides::default()).map_err(unusable)?, ProjectFile::NAME));
+    }
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    let found = config::detect(&names, &|name| files.get(name).cloned().flatten());
+    let found = found.ok_or_else(|| {
+        let cure = "run `gatewright init` in it, name the command that tests it, and commit the file";
+        FunctionError::invalid(ProjectFile::NAME, format!("the base has none, and no checks were found: {cure}"))
+    })?;
+    let config = RunConfig::assemble(ProjectFile::from_detected(found), Overrides::default()).map_err(unusable)?;
+    Ok((config, "detected settings"))
+}
+
+/// The files in the root of the base, with their text where it is text.
+async fn root_files(
+    context: &Context,
+    snapshot: &SnapshotRef,
+) -> Result<BTreeMap<String, Option<String>>, FunctionError> {
+    let manifest = context.store.get_object(&snapshot.manifest_key).await?;
+    let damaged = |problem: serde_json::Error| {
+        FunctionError::new(ErrorName::Internal, format!("the manifest of the base is damaged: {problem}"))
+    };
+    let manifest: Manifest = serde_json::from_slice(&manifest).map_err(damaged)?;
+    let names = manifest.entries.into_iter().map(|entry| entry.path).filter(|path| !path.contains('/'));
+    let names: BTreeSet<String> = names.collect();
+    let paths: BTreeSet<RepoPath> = names.iter().filter_map(|name| RepoPath::new(name.as_str()).ok()).collect();
+    let mut texts = context.store.base_contents(snapshot, &paths).await?;
+    let text = |name: String| {
+        let text = RepoPath::new(name.as_str()).ok().and_then(|path| texts.remove(&path));
+        (name, text)
+    };
+    Ok(names.into_iter().map(text).collect())
+}

@@ -1,0 +1,78 @@
+//! Settings that a request did not bring come from the base.
+
+use config::RunConfig;
+use run_model::ErrorName;
+use serde_json::{Value, json};
+
+use crate::world::{World, config};
+
+const FILE: &str = "[project]\nlanguage = \"python\"\n[[checks]]\nname = \"test\"\ncommand = \"pytest\"\n\
+                    [limits]\nbudget_usd = 2.0\nbudget_tokens = 77\n";
+
+/// A run that came with `more` and no settings, on a base with these files.
+async fn on(files: &[(&str, &str)], more: Value) -> World {
+    let world = World::on_stage("dev").await;
+    let mut input = json!({ "repository": "o/r", "requirements": "count" });
+    input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    world.admit(input).await.unwrap();
+    world.take_snapshot_of(files).await;
+    world
+}
+
+async fn pinned(world: &World) -> RunConfig {
+    world.store.get_json(&world.run().await.config).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_projects_own_file_says_how_it_is_checked_and_what_it_may_cost() {
+    let world = on(&[("gatewright.toml", FILE), ("a.py", "")], json!({})).await;
+    let before = world.run().await.config;
+    let read = world.act("read-settings", json!({})).await.unwrap();
+    let run = world.run().await;
+    assert_ne!(run.config, before);
+    assert_eq!(read["config_sha256"], run.config.sha256.as_str());
+    assert_eq!(pinned(&world).await.checks[0].command, "pytest");
+    let budget = world.store.budget(&world.run_id).await.unwrap();
+    assert_eq!((budget.limit_microusd, budget.limit_tokens), (2_000_000, 77));
+    assert_eq!(world.events("settings.pinned").await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_requester_lets_it_cost_goes_before_the_file() {
+    let world = on(&[("gatewright.toml", FILE)], json!({ "budget_microusd": 500 })).await;
+    world.act("read-settings", json!({})).await.unwrap();
+    assert_eq!(pinned(&world).await.limits.budget_microusd, 500);
+    assert_eq!(world.store.budget(&world.run_id).await.unwrap().limit_microusd, 500);
+}
+
+#[tokio::test]
+async fn a_project_without_a_file_is_looked_at() {
+    let world = on(&[("Cargo.toml", "[package]\nname = \"a\""), ("src/lib.rs", "")], json!({})).await;
+    world.act("read-settings", json!({})).await.unwrap();
+    assert_eq!(pinned(&world).await.project.language, "rust");
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_had_are_named_with_the_cure() {
+    for (files, said) in [
+        (&[("a.py", "")][..], "gatewright init"),
+        (&[("sub/gatewright.toml", FILE)], "the base has none"),
+        (&[("gatewright.toml", "[limits]\nturn = 3")], "limits.turn: unknown key"),
+        (&[("gatewright.toml", "")], "no checks"),
+    ] {
+        let world = on(files, json!({})).await;
+        let before = world.run().await.config;
+        let error = world.act("read-settings", json!({})).await.unwrap_err();
+        assert_eq!(error.name, ErrorName::InvalidInput, "{error}");
+        assert!(error.message.starts_with("gatewright.toml: ") && error.message.contains(said), "{error}");
+        assert_eq!(world.run().await.config, before);
+    }
+}
+
+#[tokio::test]
+async fn settings_that_came_with_the_request_stay() {
+    let world = on(&[("gatewright.toml", FILE)], json!({ "config": config() })).await;
+    world.act("read-settings", json!({})).await.unwrap();
+    assert_eq!(pinned(&world).await, config());
+    assert!(world.events("settings.pinned").await.is_empty());
+}
