@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use embedded_cloud::{Attachment, Cloud, CloudOptions};
 use lambda_host::{OsRandomness, SystemClock};
-use run_model::RunId;
 use run_model::budget::{Budget, UsageEntry};
+use run_model::gate::GateState;
 use run_model::run::{RunEvent, RunRecord, TaskRecord};
+use run_model::time::VirtualClock;
+use run_model::{Clock, GateId, RunId};
 use store::{Names, Store};
 
 use crate::machines::{MACHINES, machine_arn};
@@ -38,16 +40,39 @@ pub fn options(state: &Path) -> CloudOptions {
     }
 }
 
+/// The folder without anything moving in it; fails if somebody drives it.
+async fn opened(state: &Path) -> Cloud {
+    match Cloud::open(options(state)).await.unwrap() {
+        Attachment::Driver(cloud) => cloud,
+        Attachment::Client(_) => panic!("somebody drives {}", state.display()),
+    }
+}
+
+fn store(cloud: &Cloud, clock: Arc<dyn Clock>) -> Store {
+    Store::new(&cloud.sdk_config(), Names::for_stage("local"), clock, Arc::new(OsRandomness))
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Nobody decides on a gate until a day has passed.
+pub fn expire(state: &Path, gate: &str) {
+    runtime().block_on(async {
+        let cloud = opened(state).await;
+        let tomorrow = Arc::new(VirtualClock::at(SystemClock.now_ms() + 24 * 3_600_000));
+        let gate = store(&cloud, tomorrow).expire_gate(&GateId::new(gate).unwrap()).await.unwrap();
+        assert_eq!(gate.state, GateState::Expired);
+        cloud.shutdown().await;
+    });
+}
+
 impl Kept {
     /// Reads it without moving anything; fails if somebody drives the folder.
     pub fn of(state: &Path, run: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let Attachment::Driver(cloud) = Cloud::open(options(state)).await.unwrap() else {
-                panic!("somebody drives {}", state.display())
-            };
-            let sdk = cloud.sdk_config();
-            let store = Store::new(&sdk, Names::for_stage("local"), Arc::new(SystemClock), Arc::new(OsRandomness));
+        runtime().block_on(async {
+            let cloud = opened(state).await;
+            let (sdk, store) = (cloud.sdk_config(), store(&cloud, Arc::new(SystemClock)));
             let id = RunId::new(run).unwrap();
             let kept = Self {
                 run: store.run(&id).await.unwrap(),

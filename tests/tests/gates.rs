@@ -1,11 +1,9 @@
 //! A gate waits for a person: in this terminal, in another one, or until somebody comes back.
 #![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
-use std::time::{Duration, Instant};
-
 use run_model::run::{RunStatus, TaskStatus};
 use serde_json::{Value, json};
-use tests::state::Kept;
+use tests::state::{Kept, expire};
 use tests::{Script, World};
 
 const RIGHT: &str = "echo $(($1 + $2))\n";
@@ -246,14 +244,11 @@ fn two_runs_share_one_state_folder() {
 /// what a person sees who comes too late, and how it goes on.
 #[test]
 fn a_decision_after_the_deadline_is_refused_and_a_fresh_gate_opens_over_the_same_change() {
-    let world = World::quick_with("[limits.gate_seconds]\nmedium = 1\n");
+    let world = World::quick();
     let (run, gate) = parked(&world);
     let hash = shown_hash(&world, &gate);
     let commit = world.shown(&run)["commit"].clone();
-    let opened = Instant::now();
-    while opened.elapsed() < Duration::from_millis(1_050) {
-        world.gatewright(&["gates", "list"]).expect(0);
-    }
+    expire(&world.state(), &gate);
     let refused = world.gatewright(&["gates", "approve", &gate]).expect(65);
     assert!(refused.said("the deadline of gate") && refused.said("resume the run"), "{}", refused.stderr);
     assert_eq!(world.branches(), Vec::<String>::new());

@@ -272,6 +272,13 @@ fn a_failing_model_has_the_name_the_machine_knows_and_charges_what_it_may_have_c
     ] {
         let world = World::new(vec![Act::Fail(failure), submit()]);
         assert_eq!(world.invoke().unwrap_err().name, name);
+        let told: Vec<String> = world.state().notes.iter().map(|(kind, _)| kind.clone()).collect();
+        let waited_for = match name {
+            ErrorName::ModelThrottled => vec!["model.throttled"],
+            ErrorName::ModelUnavailable => vec!["model.unavailable"],
+            _ => vec![],
+        };
+        assert_eq!(told, waited_for);
         assert_eq!(world.state().ledger["developer/run/1#1#1"].0, state, "{name:?}");
         assert!(matches!(world.invoke().unwrap(), SessionEnd::Done { .. }));
     }
