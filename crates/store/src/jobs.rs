@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::outbox::{Answer, OutboxItem, OutboxKind};
 use crate::record::{Record, Stored};
-use crate::table::{ATTEMPTS, Condition, EXPIRES_AT, Key, Range, number, sortable, text};
-use crate::{Store, StoreError};
+use crate::table::{ATTEMPTS, Condition, EXPIRES_AT, Key, Range, Write, number, sortable, text};
+use crate::{NewEvent, Store, StoreError};
 
 const QUEUED: &str = "JOBS#queued";
 const CLAIMED: &str = "JOBS#claimed";
@@ -78,20 +78,20 @@ fn not_held(job: &JobId, runner: &str) -> StoreError {
 }
 
 impl Store {
-    /// Queues a job, once per job id, and keeps the token of the state that waits for it, sealed.
+    /// Queues a job, once per job id, and keeps the token of the state that waits for it, sealed. With a new job `told`
+    /// becomes an event of its run, both together.
     ///
     /// A job of this id that has not ended takes the new token; one that has ended takes it too and its answer is sent
-    /// again, to the new token. Whether the job is new is returned.
+    /// again, to the new token.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without a signing secret; [`StoreError::Conflict`] if others were first again and again;
     /// [`StoreError::Unavailable`].
-    pub async fn put_job(&self, job: CheckJob, token: &str) -> Result<bool, StoreError> {
+    pub async fn put_job(&self, job: CheckJob, token: &str, told: NewEvent) -> Result<(), StoreError> {
         let key = Key::job(&job.job_id);
         let sealed_token = self.close_token(&what(&job.job_id), token).await?;
         for _ in 0..ATTEMPTS {
             let found = self.load::<JobItem>(&key).await?;
-            let is_new = found.is_none();
             let written = match found {
                 Some(found) => {
                     let ended = matches!(found.value.state, JobState::Done { .. } | JobState::Failed { .. });
@@ -102,12 +102,15 @@ impl Store {
                     let (sealed_token, queued_ms) = (sealed_token.clone(), self.now_ms());
                     let mut item = JobItem { job: job.clone(), sealed_token, queued_ms, state: JobState::Queued };
                     let row = self.encode(&job.run_id, &key, &mut item, 1).await?;
-                    self.put(row, Condition::absent()).await?.is_written()
+                    let event = self.next_event_item(&job.run_id, told.clone()).await?;
+                    let writes = || [&row, &event].map(|row| Write::Put(row.clone(), Condition::absent())).into();
+                    self.transact(&key, writes).await?.is_written()
                 }
             };
             if written {
-                return Ok(is_new);
+                return Ok(());
             }
+            self.step_aside().await;
         }
         Err(StoreError::Conflict(what(&job.job_id)))
     }

@@ -14,7 +14,7 @@ use run_model::run::RunRecord;
 use run_model::time::{SeededRandomness, VirtualClock};
 use run_model::{ErrorName, JobId, Sha256};
 use serde_json::{Value, json};
-use store::{Names, OutboxState, Store};
+use store::{Names, NewEvent, OutboxState, Store};
 use tokio::sync::mpsc;
 
 const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:asks";
@@ -109,7 +109,7 @@ impl World {
         }))
         .unwrap();
         let job_id = job.job_id.clone();
-        self.store.put_job(job, token).await.unwrap();
+        self.store.put_job(job, token, NewEvent::new("checks.queued", "the checks run")).await.unwrap();
         self.store.claim_job("runner").await.unwrap().unwrap();
         job_id
     }

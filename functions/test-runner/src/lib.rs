@@ -64,11 +64,9 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
         config_key: run.config.key,
     };
     let job_id = job.job_id.clone();
-    if context.store.put_job(job, &input.token).await? {
-        let message = message(input.purpose, input.iteration);
-        let event = NewEvent { task: input.task_id, ..NewEvent::new("checks.queued", message) };
-        context.store.append_event(&input.run_id, event).await?;
-    }
+    let message = message(input.purpose, input.iteration);
+    let event = NewEvent { task: input.task_id, ..NewEvent::new("checks.queued", message) };
+    context.store.put_job(job, &input.token, event).await?;
     Ok(json!({ "job_id": job_id }))
 }
 

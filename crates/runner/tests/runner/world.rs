@@ -17,7 +17,7 @@ use run_model::{JobId, RepoPath, RunId, Sha256};
 use runner::Runner;
 use sandbox::Sandbox;
 use serde_json::Value;
-use store::{Names, OutboxKind, Store};
+use store::{Names, NewEvent, OutboxKind, Store};
 
 pub(crate) const NAME: &str = "this-process";
 
@@ -95,7 +95,7 @@ impl World {
             },
             config_key: put("config.json", serde_json::to_vec(&project.config).unwrap()).await,
         };
-        self.store.put_job(job.clone(), "token").await.unwrap();
+        self.store.put_job(job.clone(), "token", NewEvent::new("checks.queued", "the checks run")).await.unwrap();
         job
     }
 

@@ -6,7 +6,7 @@ use run_model::Sha256;
 use run_model::evidence::{CheckJob, Purpose};
 use run_model::snapshot::SnapshotRef;
 use serde_json::{Value, json};
-use store::{OutboxKind, StoreError};
+use store::{NewEvent, OutboxKind, StoreError};
 
 use crate::world::{World, run_id};
 
@@ -28,6 +28,11 @@ fn job(id: &str) -> CheckJob {
     }
 }
 
+/// What the run is told of a new job.
+fn told() -> NewEvent {
+    NewEvent::new("checks.queued", "the checks run")
+}
+
 async fn claimed(world: &World, runner: &str) -> Option<String> {
     world.store.claim_job(runner).await.unwrap().map(|job| job.job_id.to_string())
 }
@@ -41,7 +46,7 @@ async fn answer(world: &World, job: &str) -> (String, Result<Value, (String, Str
 async fn fifty_runners_claim_each_job_once() {
     let world = World::new().await;
     for number in 0..40 {
-        world.store.put_job(job(&format!("j-{number}")), "t").await.unwrap();
+        world.store.put_job(job(&format!("j-{number}")), "t", told()).await.unwrap();
     }
     let runners = (0..50).map(|number| {
         let store = world.store.clone();
@@ -53,10 +58,20 @@ async fn fifty_runners_claim_each_job_once() {
 }
 
 #[tokio::test]
+async fn a_job_is_told_with_its_row_and_once() {
+    let world = World::new().await;
+    for token in ["first", "second"] {
+        world.store.put_job(job("j-1"), token, told()).await.unwrap();
+    }
+    let events = world.store.events(&run_id("r-1"), 0).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["checks.queued"]);
+}
+
+#[tokio::test]
 async fn the_oldest_job_goes_first() {
     let world = World::new().await;
     for id in ["j-z", "j-a"] {
-        world.store.put_job(job(id), "t").await.unwrap();
+        world.store.put_job(job(id), "t", told()).await.unwrap();
         world.clock.advance(1);
     }
     assert_eq!(claimed(&world, "me").await.as_deref(), Some("j-z"));
@@ -67,7 +82,7 @@ async fn the_oldest_job_goes_first() {
 #[tokio::test]
 async fn a_result_and_its_answer_are_written_together_once() {
     let world = World::new().await;
-    world.store.put_job(job("j-1"), "the-token").await.unwrap();
+    world.store.put_job(job("j-1"), "the-token", told()).await.unwrap();
     assert!(matches!(world.store.answer_for(OutboxKind::Job, "j-1").await, Err(StoreError::Conflict(_))));
     let claimed = world.store.claim_job("me").await.unwrap().unwrap();
     assert_eq!(claimed, job("j-1"));
@@ -85,7 +100,7 @@ async fn a_result_and_its_answer_are_written_together_once() {
 #[tokio::test]
 async fn a_failure_is_answered_by_name() {
     let world = World::new().await;
-    world.store.put_job(job("j-1"), "t").await.unwrap();
+    world.store.put_job(job("j-1"), "t", told()).await.unwrap();
     let claimed = world.store.claim_job("me").await.unwrap().unwrap();
     world.store.fail_job(&claimed.job_id, "me", "Internal", "the sandbox broke").await.unwrap();
     assert_eq!(answer(&world, "j-1").await.1, Err(("Internal".into(), "the sandbox broke".into())));
@@ -94,7 +109,7 @@ async fn a_failure_is_answered_by_name() {
 #[tokio::test]
 async fn only_who_holds_a_job_ends_it() {
     let world = World::new().await;
-    world.store.put_job(job("j-1"), "t").await.unwrap();
+    world.store.put_job(job("j-1"), "t", told()).await.unwrap();
     let id = JobId::new("j-1").unwrap();
     let refused = world.store.complete_job(&id, "me", json!(1)).await;
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
@@ -113,13 +128,13 @@ async fn only_who_holds_a_job_ends_it() {
 #[tokio::test]
 async fn a_job_put_again_takes_the_new_token_and_runs_once() {
     let world = World::new().await;
-    world.store.put_job(job("j-1"), "first").await.unwrap();
+    world.store.put_job(job("j-1"), "first", told()).await.unwrap();
     let id = world.store.claim_job("me").await.unwrap().unwrap().job_id;
-    world.store.put_job(job("j-1"), "second").await.unwrap();
+    world.store.put_job(job("j-1"), "second", told()).await.unwrap();
     assert_eq!(claimed(&world, "another").await, None);
     world.store.complete_job(&id, "me", json!(1)).await.unwrap();
     assert_eq!(answer(&world, "j-1").await.0, "second");
-    world.store.put_job(job("j-1"), "third").await.unwrap();
+    world.store.put_job(job("j-1"), "third", told()).await.unwrap();
     assert_eq!(world.outbox().await.len(), 2);
     assert_eq!(answer(&world, "j-1").await, ("third".into(), Ok(json!(1))));
 }
