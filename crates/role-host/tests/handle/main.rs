@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken world should fail the test")]
 
-use std::collections::BTreeMap;
+mod recorder;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +27,8 @@ use run_model::{ErrorName, FunctionError, RunId, SessionId, Sha256, TaskId};
 use serde_json::{Value, json};
 use store::{Names, Store};
 
+use crate::recorder::{Asked, Recorder};
+
 const DEVELOPER: Definition = Definition {
     role: Role {
         name: "developer",
@@ -42,6 +46,7 @@ const FILES: [(&str, &str); 2] = [("src/lib.rs", "fn a() {}\n"), ("README.md", "
 struct World {
     store: Store,
     context: Context,
+    recorder: Recorder,
     run: RunId,
     deadline_ms: i64,
     scratch: PathBuf,
@@ -72,12 +77,13 @@ impl World {
         let store = Store::new(&sdk, names.clone(), clock.clone(), chance.clone());
         store.create_table_and_bucket().await.unwrap();
         let scratch = folder.path().join("scratch");
-        let context = Context::new(&sdk, names, clock, chance, scratch.clone());
+        let recorder = Recorder::default();
+        let context = Context::new(&recorder.listening(&sdk), names, clock, chance, scratch.clone());
         let file = folder.path().join("script.jsonl");
         write_script(&file, script);
         let run = id::<RunId>(run);
         admit(&store, &run, requester, file).await;
-        Self { store, context, run, deadline_ms: now_ms + 900_000, scratch, _cloud: cloud, _folder: folder }
+        Self { store, context, recorder, run, deadline_ms: now_ms + 900_000, scratch, _cloud: cloud, _folder: folder }
     }
 
     async fn invoke(&self, evidence: Option<&ArtefactRef>) -> Result<Value, FunctionError> {
@@ -315,4 +321,59 @@ async fn bad_input_and_missing_things_are_named() {
     assert!(error.name == ErrorName::NotFound && error.message.contains("r-9"), "{error}");
     let error = call(json!({"run_id": "r-1", "task_id": "t9", "iteration": 1})).await.unwrap_err();
     assert!(error.name == ErrorName::NotFound && error.message.contains("t9"), "{error}");
+}
+
+/// The partitions that a request to the table touches: those of the keys and rows it names, or the one it queries.
+fn partitions(body: &Value) -> Vec<&str> {
+    if body["KeyConditionExpression"].is_string() {
+        let of_table = body["IndexName"].is_null() && body["ExpressionAttributeNames"]["#pk"] == "pk";
+        return vec![body["ExpressionAttributeValues"][":pk"]["S"].as_str().filter(|_| of_table).unwrap_or("an index")];
+    }
+    let rows: Vec<&Value> = match body["TransactItems"].as_array() {
+        Some(writes) => writes.iter().flat_map(|write| write.as_object().unwrap().values()).collect(),
+        None => vec![body],
+    };
+    rows.into_iter().map(partition).collect()
+}
+
+/// The partition of the row that is read or written.
+fn partition(row: &Value) -> &str {
+    let keys = ["Key", "Item"].into_iter().find_map(|field| row[field]["pk"]["S"].as_str());
+    keys.unwrap_or("no key")
+}
+
+#[tokio::test]
+async fn a_role_asks_for_nothing_but_its_runs_rows_and_objects_and_the_models_keys() {
+    let world = World::new("r-1", "ada", 1_000, &script()).await;
+    let first = world.invoke(None).await.unwrap();
+    let measured = world.keep_evidence(Some(&world.overlay(&first, "overlay").await)).await;
+    world.invoke(Some(&measured)).await.unwrap();
+    // Who is paid by a key asks for it; that there is none here ends the call before anybody else is asked.
+    let config = world.store.put_json(&world.run, &RunConfig::default()).await.unwrap();
+    world.store.update_run(&world.run, |run| run.config = config.clone()).await.unwrap();
+    let input = json!({"run_id": "r-1", "task_id": "t1", "iteration": 2});
+    let error = role_host::handle(&DEVELOPER, &world.context, input, world.deadline_ms).await.unwrap_err();
+    assert_eq!(error.name, ErrorName::ModelRefused, "{error}");
+
+    let mut seen = BTreeSet::new();
+    for asked in world.recorder.taken() {
+        match &asked {
+            Asked::Object { method, key } => {
+                assert!(["GET", "PUT"].contains(&method.as_str()) && key.starts_with("runs/r-1/"), "{asked:?}");
+                seen.insert(method.clone());
+            }
+            Asked::Json { operation, body } => {
+                match operation.as_str() {
+                    "GetSecretValue" => assert_eq!(body["SecretId"], "gatewright/local/models"),
+                    "GetItem" | "Query" | "PutItem" | "UpdateItem" | "TransactWriteItems" => {
+                        assert!(partitions(body).iter().all(|partition| *partition == "RUN#r-1"), "{asked:?}");
+                    }
+                    _ => panic!("{asked:?}"),
+                }
+                seen.insert(operation.clone());
+            }
+        }
+    }
+    let expected = ["GET", "GetItem", "GetSecretValue", "PUT", "PutItem", "Query", "TransactWriteItems", "UpdateItem"];
+    assert_eq!(seen, expected.map(str::to_owned).into(), "what a role does was heard");
 }
