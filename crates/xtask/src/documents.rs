@@ -1,11 +1,11 @@
-//! Documents name only files that exist, and the README's links lead somewhere.
+//! Documents name only files and tests that exist, and the README's links lead somewhere.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use regex::Regex;
 
-/// Every relative link or back-ticked path of a Markdown file that leads nowhere.
+/// Every relative link, back-ticked path or test of a Markdown file that leads nowhere.
 pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     let link = Regex::new(r"\]\(([^)#\s]+)(#[^)]*)?\)")?;
     let ticked = Regex::new(r"`((?:crates|functions|state-machines|docs|tests|infra|action)/[A-Za-z0-9_./-]+)`")?;
@@ -19,8 +19,24 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
         let named = ticked.captures_iter(&text).map(|found| found[1].to_owned());
         let gone = named.filter(|to| !root.join(to.trim_end_matches('/')).exists());
         problems.extend(gone.map(|to| format!("{path}: names {to}, which is not there")));
+        problems.extend(tests_gone(&text, &|file| std::fs::read_to_string(root.join(file)).unwrap_or_default())?);
     }
     Ok(problems)
+}
+
+/// The tests that a document names as "`test` in `file`", or as one "in the same file" as the one before, and that `source`
+/// has not got.
+fn tests_gone(text: &str, source: &dyn Fn(&str) -> String) -> Result<Vec<String>> {
+    let named = Regex::new(r"`([a-z0-9_]+)`[^`|]*? in (?:the same file|`([A-Za-z0-9_./-]+\.rs)`)")?;
+    let mut file = "no file";
+    let mut gone = Vec::new();
+    for found in named.captures_iter(text) {
+        file = found.get(2).map_or(file, |place| place.as_str());
+        if !source(file).contains(&format!("fn {}(", &found[1])) {
+            gone.push(format!("there is no {} in {file}", &found[1]));
+        }
+    }
+    Ok(gone)
 }
 
 /// Third-party inputs keep their own documents as they are, and a prompt speaks of the repository it will be used on.
@@ -30,6 +46,13 @@ fn is_foreign(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_test_that_is_gone_is_seen() {
+        let text = "| a | `here_it_is` in `a.rs` |\n| b | `renamed` and its neighbours in the same file |\n";
+        let found = super::tests_gone(text, &|_| "fn here_it_is() {}".into()).unwrap();
+        assert_eq!(found, ["there is no renamed in a.rs"]);
+    }
+
     #[test]
     fn these_documents_lead_somewhere() {
         assert_eq!(super::problems(&crate::root()).unwrap(), Vec::<String>::new());
