@@ -64,6 +64,13 @@ fn every_machine_runs_on_this_engine_and_names_only_what_exists() {
 }
 
 #[test]
+fn an_execution_lasts_as_long_as_its_one_shot_believes() {
+    let (_, pipeline) = definitions().into_iter().find(|(name, _)| name == "pipeline").unwrap();
+    let pipeline: Value = serde_json::from_str(&pipeline).unwrap();
+    assert_eq!(pipeline["TimeoutSeconds"], run_model::run::EXECUTION_BOUND_SECONDS);
+}
+
+#[test]
 fn every_error_that_is_looked_for_is_one_that_somebody_gives() {
     let ours = ErrorName::ALL.map(ErrorName::as_str);
     for (title, state) in states() {

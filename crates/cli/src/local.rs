@@ -157,6 +157,7 @@ impl Local {
             Attachment::Driver(cloud) => {
                 store.create_table_and_bucket().await?;
                 store.ensure_signing_secret().await?;
+                registry::one_shots(&sdk, store.names()).create_group().await?;
                 Part::Reader(cloud)
             }
             Attachment::Client(client) => Part::Client(client),

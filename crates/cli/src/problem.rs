@@ -69,6 +69,12 @@ impl From<embedded_cloud::OpenError> for Problem {
     }
 }
 
+impl From<schedules::ScheduleError> for Problem {
+    fn from(error: schedules::ScheduleError) -> Self {
+        Self::missing(error)
+    }
+}
+
 impl From<std::io::Error> for Problem {
     fn from(error: std::io::Error) -> Self {
         Self::missing(causes(&error))

@@ -4,16 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_types::SdkConfig;
-use embedded_cloud::{FunctionError as CloudError, FunctionRegistry};
+use embedded_cloud::{ACCOUNT, FunctionError as CloudError, FunctionRegistry, REGION};
 use lambda_host::OsRandomness;
 use run_model::{Clock, FunctionError, Randomness};
+use schedules::{OneShots, Place};
 use store::Names;
 use tokio::sync::Notify;
 
 use crate::machines::machine_arn;
 
 /// Every function, by its one name.
-pub(crate) const FUNCTIONS: [&str; 13] = [
+pub(crate) const FUNCTIONS: [&str; 14] = [
     "api",
     "architect",
     "code-host",
@@ -21,6 +22,7 @@ pub(crate) const FUNCTIONS: [&str; 13] = [
     "events",
     "gate-callback",
     "gate-open",
+    "janitor",
     "orchestrator",
     "reviewer",
     "run-control",
@@ -48,6 +50,17 @@ pub(crate) fn build(
             });
         };
     }
+    // What these begin is looked after by one-shots.
+    macro_rules! looked_after {
+        ($name:literal, $function:ident) => {
+            let context = $function::Context::new(sdk, names.clone(), clock.clone(), chance.clone());
+            let context = Arc::new(context.with_one_shots(one_shots(sdk, names)));
+            registry = registry.with($name, move |event, _| {
+                let context = context.clone();
+                async move { $function::handle(&context, event).await.map_err(named) }
+            });
+        };
+    }
     macro_rules! role {
         ($name:literal, $function:ident) => {
             let context = Arc::new($function::Context::new(
@@ -66,8 +79,9 @@ pub(crate) fn build(
     service!("code-host", code_host);
     service!("events", events);
     service!("gate-callback", gate_callback);
-    service!("gate-open", gate_open);
-    service!("run-control", run_control);
+    looked_after!("gate-open", gate_open);
+    service!("janitor", janitor);
+    looked_after!("run-control", run_control);
     service!("task-callback", task_callback);
     role!("architect", architect);
     role!("developer", developer);
@@ -89,6 +103,16 @@ pub(crate) fn build(
             Ok(queued)
         }
     })
+}
+
+/// One-shots that call this machine's `janitor`.
+pub(crate) fn one_shots(sdk: &SdkConfig, names: &Names) -> OneShots {
+    let place = Place {
+        group: names.schedule_group.clone(),
+        function_arn: format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:janitor"),
+        role_arn: format!("arn:aws:iam::{ACCOUNT}:role/schedules"),
+    };
+    OneShots::new(sdk, place)
 }
 
 fn named(error: FunctionError) -> CloudError {

@@ -16,6 +16,9 @@ use crate::{GateId, RunId, Sha256, TaskId};
 /// The version of [`RunRecord`] that this code writes.
 pub const RUN_SCHEMA: u32 = 1;
 
+/// How long an execution of `pipeline` may last, its `TimeoutSeconds`: then it has ended, whatever it waited for.
+pub const EXECUTION_BOUND_SECONDS: i64 = 604_800;
+
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -48,6 +48,8 @@ pub struct Names {
     pub forge_secret: String,
     /// The secret that seals task tokens.
     pub signing_secret: String,
+    /// The group of the one-shot schedules.
+    pub schedule_group: String,
 }
 
 impl Names {
@@ -63,6 +65,7 @@ impl Names {
             models_secret: format!("gatewright/{stage}/models"),
             forge_secret: format!("gatewright/{stage}/forge"),
             signing_secret: format!("gatewright/{stage}/signing"),
+            schedule_group: format!("gatewright-{stage}"),
         }
     }
 

@@ -15,6 +15,7 @@ const LIBRARIES: &[(&str, u8)] = &[
     ("forge", 2),
     ("models", 2),
     ("sandbox", 2),
+    ("schedules", 2),
     ("store", 2),
     ("embedded-cloud", 3),
     ("http-host", 3),

@@ -9,6 +9,7 @@ use run_model::gate::{Binding, Gate, GateKind, GateState};
 use run_model::plan::Plan;
 use run_model::run::{RunRecord, Stage, branch_name};
 use run_model::{Clock, ErrorName, FunctionError, GateId, Randomness, RunId};
+use schedules::OneShots;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Names, Store};
@@ -17,12 +18,22 @@ use store::{Names, Store};
 pub struct Context {
     store: Store,
     clock: Arc<dyn Clock>,
+    one_shots: Option<OneShots>,
 }
+
+/// After a gate's deadline until the state that waits at it has ended.
+const GRACE_MS: i64 = 180_000;
 
 impl Context {
     /// Connects lazily to the store behind `sdk`.
     pub fn new(sdk: &SdkConfig, names: Names, clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
-        Self { store: Store::new(sdk, names, clock.clone(), randomness), clock }
+        Self { store: Store::new(sdk, names, clock.clone(), randomness), clock, one_shots: None }
+    }
+
+    /// Has every gate looked after when its deadline is over.
+    #[must_use]
+    pub fn with_one_shots(self, one_shots: OneShots) -> Self {
+        Self { one_shots: Some(one_shots), ..self }
     }
 }
 
@@ -48,6 +59,10 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
     let stage = if input.kind == GateKind::Plan { Stage::PlanGate } else { Stage::Gate };
     context.store.enter_stage(&input.run_id, stage).await?;
     let gate = context.store.open_gate(gate, &input.token).await?;
+    if let Some(one_shots) = &context.one_shots {
+        let look_after = json!({ "run_id": gate.run_id });
+        one_shots.at(&format!("gate-{}", gate.gate_id), gate.deadline_ms + GRACE_MS, &look_after).await?;
+    }
     Ok(json!({ "gate_id": gate.gate_id }))
 }
 

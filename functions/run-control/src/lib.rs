@@ -5,6 +5,7 @@ mod change;
 mod ending;
 mod gates;
 mod planning;
+mod reminder;
 mod rounds;
 mod settings;
 
@@ -16,6 +17,7 @@ use run_model::evidence::{Evidence, Purpose};
 use run_model::gate::GateKind;
 use run_model::run::{ArtefactRef, RunRecord};
 use run_model::{Clock, ErrorName, FunctionError, Randomness, RunId, TaskId};
+use schedules::OneShots;
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Names, Store};
@@ -24,12 +26,19 @@ use store::{Names, Store};
 pub struct Context {
     store: Store,
     clock: Arc<dyn Clock>,
+    one_shots: Option<OneShots>,
 }
 
 impl Context {
     /// Connects lazily to the store behind `sdk`.
     pub fn new(sdk: &SdkConfig, names: Names, clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
-        Self { store: Store::new(sdk, names, clock.clone(), randomness), clock }
+        Self { store: Store::new(sdk, names, clock.clone(), randomness), clock, one_shots: None }
+    }
+
+    /// Has every execution looked after when its bound is over.
+    #[must_use]
+    pub fn with_one_shots(self, one_shots: OneShots) -> Self {
+        Self { one_shots: Some(one_shots), ..self }
     }
 
     async fn config(&self, run: &RunRecord) -> Result<RunConfig, FunctionError> {
@@ -91,9 +100,17 @@ enum Request {
 pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
     let request = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
     match request {
-        Request::Admit { execution, input } => admission::admit(context, execution, input).await,
+        Request::Admit { execution, input } => {
+            let entrance = admission::admit(context, execution.clone(), input).await?;
+            let run_id =
+                RunId::new(execution.name.as_str()).map_err(|problem| FunctionError::invalid("name", problem))?;
+            reminder::set(context, &execution, &run_id).await.map(|()| entrance)
+        }
         Request::ReadSettings { run_id } => settings::read(context, run_id).await,
-        Request::Resume { execution, run_id, from } => admission::resume(context, execution, run_id, &from).await,
+        Request::Resume { execution, run_id, from } => {
+            let entrance = admission::resume(context, execution.clone(), run_id.clone(), &from).await?;
+            reminder::set(context, &execution, &run_id).await.map(|()| entrance)
+        }
         Request::Baseline { run_id, evidence, acceptance } => {
             planning::baseline(context, run_id, evidence, acceptance).await
         }

@@ -2,13 +2,21 @@
 
 use std::sync::Arc;
 
-use lambda_host::{HostError, OsRandomness, SystemClock};
+use lambda_host::{Environment, HostError, OsRandomness, SystemClock};
+use schedules::{OneShots, Place};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), HostError> {
     let sdk = lambda_host::sdk_config_from_environment()?;
     let names = lambda_host::names_from_environment()?;
-    let context = Arc::new(run_control::Context::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness)));
+    let environment = Environment::of_process();
+    let place = Place {
+        group: names.schedule_group.clone(),
+        function_arn: environment.require("GATEWRIGHT_JANITOR_ARN")?.to_owned(),
+        role_arn: environment.require("GATEWRIGHT_SCHEDULES_ROLE_ARN")?.to_owned(),
+    };
+    let context = run_control::Context::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness));
+    let context = Arc::new(context.with_one_shots(OneShots::new(&sdk, place)));
     lambda_host::serve("run-control", move |event, _deadline_ms| {
         let context = context.clone();
         async move { run_control::handle(&context, event).await }
