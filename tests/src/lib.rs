@@ -9,6 +9,7 @@ pub mod programs;
 pub mod provider;
 pub mod running;
 pub mod script;
+pub mod served;
 pub mod stage;
 pub mod state;
 pub mod template;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use embedded_cloud::{FunctionError, FunctionRegistry};
+use embedded_cloud::{ACCOUNT, FunctionError, FunctionRegistry, REGION};
 use lambda_host::testing::{Answer, FunctionProcess};
 use serde_json::Value;
 use tokio::process::Command;
@@ -20,6 +20,8 @@ pub async fn start(function: &str, aws: &str) -> FunctionProcess {
     let mut command = Command::new(program(function));
     command.env("AWS_ENDPOINT_URL", aws).env("GATEWRIGHT_STAGE", STAGE);
     command.env("GATEWRIGHT_PIPELINE_ARN", machine_arn("pipeline"));
+    command.env("GATEWRIGHT_JANITOR_ARN", format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:janitor"));
+    command.env("GATEWRIGHT_SCHEDULES_ROLE_ARN", format!("arn:aws:iam::{ACCOUNT}:role/schedules"));
     FunctionProcess::start(command, function).await.unwrap()
 }
 

@@ -30,6 +30,7 @@ const fn from_pypi(folder: &'static str, pinned: &'static [&'static str]) -> Par
 const PARTS: &[Part] = &[
     from_pypi("sam", &["aws-sam-cli==1.170.0", "cfn-lint==1.58.0"]),
     from_pypi("ministack", &["ministack==1.5.33", "aws-sam-translator==1.115.0", "boto3==1.43.106"]),
+    from_pypi("aws", &["awscli==1.46.3", "boto3==1.44.8"]),
     from_pypi("checkov", &["checkov==3.3.30"]),
     from_pypi("statelint", &["statelint==3.1.0"]),
     Part { folder: "asl-validator", registry: Registry::Npm, pinned: &["asl-validator@4.0.0"] },

@@ -190,7 +190,7 @@ fn each_function_has_the_rights_that_its_code_needs_and_no_others() {
 fn the_mapping_tells_functions_apart() {
     assert_eq!(needed("tester"), ["ModelsSecret", "dynamodb", "s3"].map(str::to_owned).into());
     assert_eq!(needed("task-callback"), ["SigningSecret", "dynamodb", "s3", "states"].map(str::to_owned).into());
-    assert_eq!(needed("run-control"), ["dynamodb", "s3"].map(str::to_owned).into());
+    assert_eq!(needed("run-control"), ["dynamodb", "iam", "s3", "scheduler"].map(str::to_owned).into());
 }
 
 fn statements<'a>(template: &'a mut Template, role: &str) -> &'a mut Vec<Value> {
