@@ -20,7 +20,7 @@ fn output(mut command: Command) -> String {
 /// The AWS CLI's answer.
 fn aws(served: &Served, arguments: &[&str]) -> Value {
     let mut command = with_exports(Command::new(program("aws", "aws")), served);
-    command.args(arguments).args(["--output", "json", "--no-cli-pager"]);
+    command.args(arguments).args(["--output", "json"]);
     let printed = output(command);
     if printed.trim().is_empty() { Value::Null } else { serde_json::from_str(&printed).unwrap() }
 }
@@ -48,10 +48,10 @@ async fn the_aws_cli_drives_it() {
     assert_eq!(history["events"][0]["type"], "ExecutionStarted");
 
     let key = "AttributeName=pk,AttributeType=S";
-    let table = ["dynamodb", "create-table", "--table-name", "t", "--billing-mode", "PAY_PER_REQUEST"];
+    let table = ["dynamodb", "create-table", "--table-name", "things", "--billing-mode", "PAY_PER_REQUEST"];
     aws(&[&table[..], &["--attribute-definitions", key, "--key-schema", "AttributeName=pk,KeyType=HASH"]].concat());
-    aws(&["dynamodb", "put-item", "--table-name", "t", "--item", r#"{"pk":{"S":"a"},"n":{"N":"7"}}"#]);
-    let found = aws(&["dynamodb", "get-item", "--table-name", "t", "--key", r#"{"pk":{"S":"a"}}"#]);
+    aws(&["dynamodb", "put-item", "--table-name", "things", "--item", r#"{"pk":{"S":"a"},"n":{"N":"7"}}"#]);
+    let found = aws(&["dynamodb", "get-item", "--table-name", "things", "--key", r#"{"pk":{"S":"a"}}"#]);
     assert_eq!(found["Item"]["n"]["N"], "7");
 
     let file = world.path("object.txt");
@@ -85,7 +85,7 @@ except states.exceptions.InvalidToken:
 
 database = boto3.resource("dynamodb")
 table = database.create_table(
-    TableName="t",
+    TableName="things",
     BillingMode="PAY_PER_REQUEST",
     AttributeDefinitions=[{"AttributeName": n, "AttributeType": "S"} for n in ("pk", "sk")],
     KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
