@@ -99,6 +99,11 @@ impl FakeGitHub {
         self.world.state().faults.push((method.to_owned(), path.to_owned(), fault));
     }
 
+    /// After so many calls more, whatever comes next meets the fault, once. `None` takes that back.
+    pub fn fail_after(&self, countdown: Option<(usize, Fault)>) {
+        self.world.state().countdown = countdown;
+    }
+
     /// The branch lets nothing in: this is missing. `None` lets everything in again.
     pub fn protect(&self, missing: Option<&str>) {
         self.world.state().missing = missing.map(str::to_owned);

@@ -74,6 +74,8 @@ impl Rights {
 pub(super) struct State {
     pub(super) pulls: Vec<Pull>,
     pub(super) faults: Vec<(String, String, Fault)>,
+    /// So many calls more, then this.
+    pub(super) countdown: Option<(usize, Fault)>,
     pub(super) asked: Vec<Asked>,
     pub(super) tokens: BTreeMap<String, Rights>,
     pub(super) granted: BTreeSet<String>,
@@ -91,6 +93,7 @@ impl Default for State {
         Self {
             pulls: Vec::new(),
             faults: Vec::new(),
+            countdown: None,
             asked: Vec::new(),
             tokens: BTreeMap::new(),
             granted: ["contents:write", "pull_requests:write", "workflows:write"].map(str::to_owned).into(),
@@ -115,6 +118,11 @@ impl State {
 
     /// The fault that a call meets, taken off the queue.
     pub(super) fn fault(&mut self, method: &str, path: &str) -> Option<Fault> {
+        match self.countdown.take() {
+            Some((0, fault)) => return Some(fault),
+            Some((calls, fault)) => self.countdown = Some((calls - 1, fault)),
+            None => {}
+        }
         let met = |(on, words, _): &(String, String, Fault)| on == method && path.contains(words.as_str());
         let at = self.faults.iter().position(met)?;
         Some(self.faults.remove(at).2)

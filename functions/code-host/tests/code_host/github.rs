@@ -30,20 +30,6 @@ async fn approved() -> World {
     world
 }
 
-/// Calls until it is done, as a machine does: again after what passes.
-async fn again_and_again(world: &World, action: &str) -> Value {
-    for _ in 0..3 {
-        match world.call(action).await {
-            Ok(done) => return done,
-            Err(error) => {
-                let passing = [ErrorName::ForgeUnavailable, ErrorName::ForgeThrottled, ErrorName::Conflict];
-                assert!(passing.contains(&error.name), "{action}: {:?} {error}", error.name);
-            }
-        }
-    }
-    panic!("{action} is not done after three attempts");
-}
-
 /// One branch, one merged pull request, one merge, and nothing that git finds wrong.
 fn is_landed_once(github: &FakeGitHub) {
     let pulls = github.pulls();
@@ -104,41 +90,31 @@ async fn commit_of_base(world: &World) -> String {
     world.run().await.snapshot.unwrap().commit
 }
 
-/// The calls of a run without faults, by method and path, each place once.
-async fn calls_of_a_run() -> Vec<(String, String, usize)> {
-    let world = approved().await;
-    world.call("land").await.unwrap();
-    let mut seen: Vec<(String, String, usize)> = Vec::new();
-    for asked in world.github().asked() {
-        // Names of objects differ from run to run; the place in the sequence tells them apart.
-        let words = asked.path.split(|c: char| c.is_ascii_digit()).next().unwrap().to_owned();
-        let times = seen.iter().filter(|(method, path, _)| *method == asked.method && *path == words).count();
-        seen.push((asked.method, words, times));
+/// Breaks an action at its first call, then at its second, and so on, until an attempt gets through; gives how many it took.
+async fn break_everywhere(world: &World, action: &str, fault: fn() -> Fault) -> usize {
+    for calls in 0..MOST_CALLS {
+        world.github().fail_after(Some((calls, fault())));
+        let ended = world.call(action).await;
+        world.github().fail_after(None);
+        match ended {
+            Ok(_) => return calls,
+            Err(error) => assert_eq!(error.name, ErrorName::ForgeUnavailable, "{action}, call {calls}: {error}"),
+        }
     }
-    seen
+    panic!("{action} does not end");
 }
 
 #[tokio::test]
 async fn whatever_call_is_lost_or_fails_the_next_attempt_ends_the_same() {
-    let calls = calls_of_a_run().await;
-    assert!(calls.len() > 20, "{calls:?}");
-    for (method, path, before) in calls {
-        // What only looks has nothing to lose.
-        let losses = if method == "GET" { &[false][..] } else { &[true, false] };
-        for lost in losses {
-            let world = World::on_github().await;
-            for _ in 0..before {
-                world.github().fail(&method, &path, Fault::After(Box::new(|| ())));
-            }
-            let fault = if *lost { Fault::Lost } else { Fault::Refuse(503, "Service Unavailable", &[]) };
-            world.github().fail(&method, &path, fault);
-            again_and_again(&world, "snapshot").await;
-            world.assess(RiskLevel::Medium).await;
-            again_and_again(&world, "publish").await;
-            world.decide(GateDecision::Approved).await;
-            again_and_again(&world, "land").await;
-            is_landed_once(world.github());
-        }
+    for fault in [|| Fault::Refuse(503, "Service Unavailable", &[]), || Fault::Lost] {
+        let world = World::on_github().await;
+        let mut broken = break_everywhere(&world, "snapshot", fault).await;
+        world.assess(RiskLevel::Medium).await;
+        broken += break_everywhere(&world, "publish", fault).await;
+        world.decide(GateDecision::Approved).await;
+        broken += break_everywhere(&world, "land", fault).await;
+        assert!(broken > 20, "{broken} calls were broken");
+        is_landed_once(world.github());
     }
 }
 
