@@ -136,7 +136,7 @@ impl World {
 
     /// Moves the clock on, once somebody sleeps to a moment within that.
     async fn advance(&self, seconds: i64) {
-        while !self.clock.next_due_ms().is_some_and(|due_ms| due_ms <= self.clock.now_ms() + seconds * 1_000) {
+        while self.clock.next_due_ms().is_none_or(|due_ms| due_ms > self.clock.now_ms() + seconds * 1_000) {
             tokio::task::yield_now().await;
         }
         self.clock.advance(seconds * 1_000);
