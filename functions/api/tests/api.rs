@@ -180,7 +180,8 @@ impl World {
             held_out_key: Some(at("held")),
             config_key: at("config"),
         };
-        self.store.put_job(job, &format!("token of {id}")).await.unwrap();
+        let told = NewEvent::new("checks.queued", "the checks run");
+        self.store.put_job(job, &format!("token of {id}"), told).await.unwrap();
         JobId::new(id).unwrap()
     }
 
