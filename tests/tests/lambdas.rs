@@ -38,7 +38,7 @@ struct Deployed {
     answered: mpsc::UnboundedReceiver<String>,
     seen: BTreeSet<String>,
     jobs: Arc<Notify>,
-    _cloud: Cloud,
+    cloud: Cloud,
 }
 
 impl Deployed {
@@ -72,7 +72,7 @@ impl Deployed {
         let jobs = Arc::new(Notify::new());
         tokio::spawn(runner.run(jobs.clone()));
         let (ann, ben) = (bearer(&store, "ann").await, bearer(&store, "ben").await);
-        Self { store, programs, ann, ben, answered, seen: BTreeSet::new(), jobs, _cloud: cloud }
+        Self { store, programs, ann, ben, answered, seen: BTreeSet::new(), jobs, cloud }
     }
 
     /// Asks for a run as ann, has it approved at its gate, and returns its record at the end.
