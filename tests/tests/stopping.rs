@@ -28,7 +28,8 @@ fn a_run_that_another_terminal_stops_is_told_as_stopped() {
     first.until_gate();
     world.gatewright(&["runs", "stop", &run]).expect(0);
     let ended = first.end().expect(1);
-    assert!(ended.said("A person stopped it.") && ended.said("runs resume"), "{ended:#?}");
+    // Written by whoever is first: the command, or `events`, which hears of the execution's end.
+    assert!(ended.stdout.to_lowercase().contains("a person") && ended.said("runs resume"), "{ended:#?}");
 }
 
 /// As from the Step Functions console, or a stop that died before it had written the record.
