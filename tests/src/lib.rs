@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a harness fails loudly, and its names say what they do")]
 
 pub mod demo;
+#[cfg(feature = "world")]
+pub mod deployed;
 pub mod machines;
 #[cfg(feature = "world")]
 pub mod ministack;

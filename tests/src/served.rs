@@ -25,7 +25,12 @@ impl Served {
     /// Serves the world's state folder on a free port, with more arguments.
     pub fn start(world: &World, more: &[&str]) -> Self {
         let arguments = [&["cloud", "serve", "--port", "0"], more].concat();
-        let mut process = world.command(&arguments).spawn().unwrap();
+        Self::by(world.command(&arguments))
+    }
+
+    /// Serves as this command does.
+    pub fn by(mut command: Command) -> Self {
+        let mut process = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.split_whitespace().find_map(|word| word.strip_prefix("AWS_ENDPOINT_URL="));

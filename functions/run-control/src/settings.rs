@@ -21,6 +21,9 @@ pub(crate) async fn read(context: &Context, run_id: RunId) -> Result<Value, Func
     let missing = || FunctionError::new(ErrorName::Internal, format!("{run_id} has no snapshot to read settings from"));
     let snapshot = run.snapshot.as_ref().ok_or_else(missing)?;
     let (mut config, source) = of_project(context, snapshot).await?;
+    if run.base_ref != DEFAULT_BRANCH {
+        config = of_a_branch(config);
+    }
     config.limits.budget_microusd = run.budget_microusd.unwrap_or(config.limits.budget_microusd);
     config.validate().map_err(|problem| FunctionError::invalid(ProjectFile::NAME, problem))?;
     let pinned = context.store.put_json(&run_id, &config).await?;
@@ -33,6 +36,16 @@ pub(crate) async fn read(context: &Context, run_id: RunId) -> Result<Value, Func
     };
     context.store.update_run_telling(&run_id, pin).await?;
     Ok(json!({ "config_sha256": pinned.sha256 }))
+}
+
+/// What a base is called that nobody named: the head of the default branch.
+const DEFAULT_BRANCH: &str = "HEAD";
+
+/// What a branch may say that is not the default one: how its tree is set up and checked. Who answers the agents, with whose
+/// key, at what price and within which bounds is for those who may write to the default branch.
+fn of_a_branch(config: RunConfig) -> RunConfig {
+    let RunConfig { project, setup, setup_files, warm_up, checks, .. } = config;
+    RunConfig { project, setup, setup_files, warm_up, checks, ..RunConfig::default() }
 }
 
 /// Whether these are the defaults that admission pinned for want of better ones: they measure nothing, which no project's

@@ -46,6 +46,20 @@ async fn what_the_requester_lets_it_cost_goes_before_the_file() {
 }
 
 #[tokio::test]
+async fn a_branch_says_how_it_is_checked_and_not_who_gets_the_key() {
+    let file = format!("{FILE}[provider]\nbase_url = \"https://elsewhere.invalid\"\n[sandbox]\nmode = \"none\"\n");
+    let files: [(&str, &str); 1] = [("gatewright.toml", &file)];
+    let named = on(&files, json!({ "base": "feature" })).await;
+    named.act("read-settings", json!({})).await.unwrap();
+    let (config, default) = (pinned(&named).await, RunConfig::default());
+    assert_eq!(config.checks[0].command, "pytest");
+    assert_eq!((config.provider, config.sandbox, config.limits), (default.provider, default.sandbox, default.limits));
+    let of_default_branch = on(&files, json!({})).await;
+    of_default_branch.act("read-settings", json!({})).await.unwrap();
+    assert_ne!(pinned(&of_default_branch).await.provider, RunConfig::default().provider);
+}
+
+#[tokio::test]
 async fn a_project_without_a_file_is_looked_at() {
     let world = on(&[("Cargo.toml", "[package]\nname = \"a\""), ("src/lib.rs", "")], json!({})).await;
     world.act("read-settings", json!({})).await.unwrap();

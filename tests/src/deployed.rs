@@ -1,0 +1,155 @@
+//! A deployed stage: the template on MiniStack, the machines on the embedded cloud, the programs as MiniStack's Lambdas.
+//!
+//! MiniStack's own Step Functions is not true to AWS, so the machines are read back from it as the deploy left them and run on the
+//! embedded cloud, which invokes MiniStack's Lambdas.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambda_host::{OsRandomness, SystemClock};
+use runner::Runner;
+use sandbox::Sandbox;
+use serde_json::{Value, json};
+use store::{Names, Store};
+use tokio::sync::Notify;
+
+use crate::World;
+use crate::ministack::MiniStack;
+use crate::served::Served;
+use crate::world::program;
+
+/// The stage that is deployed.
+const STAGE: &str = "dev";
+/// How often something is looked at that another process does.
+const PAUSE: Duration = Duration::from_millis(100);
+/// After so long a thing that should happen has not.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A stage that runs. It ends with this value.
+pub struct Deployed {
+    ministack: MiniStack,
+    _cloud: Served,
+    outputs: BTreeMap<String, String>,
+    pub store: Store,
+    http: reqwest::Client,
+    world: World,
+}
+
+impl Deployed {
+    /// Deploys the template with the programs that are built beside the tests.
+    pub async fn start() -> Self {
+        let (world, port) = (World::quick(), free_port());
+        let step_functions = format!("http://127.0.0.1:{port}");
+        let variables =
+            [("AWS_ENDPOINT_URL_SFN", step_functions.as_str()), ("AWS_ENDPOINT_URL_SCHEDULER", &step_functions)];
+        let ministack = MiniStack::start(&variables);
+        ministack.deploy(STAGE, |function| starter(&world, function));
+        let cloud = serve(&world, port, ministack.address());
+        let outputs = ministack.outputs(STAGE);
+        define(&ministack, &step_functions, &outputs).await;
+        let names = Names { bucket: outputs["BucketName"].clone(), ..Names::for_stage(STAGE) };
+        let store = Store::new(&ministack.sdk_config(), names, Arc::new(SystemClock), Arc::new(OsRandomness));
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { ministack, _cloud: cloud, outputs, store, http, world }
+    }
+
+    /// Sets a secret's value.
+    pub async fn set_secret(&self, name: &str, value: &Value) {
+        let secrets = aws_sdk_secretsmanager::Client::new(&self.ministack.sdk_config());
+        secrets.put_secret_value().secret_id(name).secret_string(value.to_string()).send().await.unwrap();
+    }
+
+    /// Runs check jobs on this machine until the value is dropped.
+    pub fn start_runner(&self) -> tokio::task::JoinHandle<()> {
+        let (store, state) = (self.store.clone(), self.world.path("runner"));
+        let runner = Runner::new(
+            store,
+            Sandbox::with_child(&program("gatewright")),
+            state,
+            Arc::new(SystemClock),
+            "runner-of-the-test",
+        );
+        let jobs = Arc::new(Notify::new());
+        let heard = jobs.clone();
+        tokio::spawn(async move {
+            let looks = async {
+                loop {
+                    tokio::time::sleep(PAUSE).await;
+                    heard.notify_one();
+                }
+            };
+            tokio::select! {
+                () = runner.run(jobs) => {}
+                () = looks => {}
+            }
+        })
+    }
+
+    /// Asks the HTTP API; status and body.
+    pub async fn ask(&self, bearer: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let id = self.outputs["ApiUrl"].trim_start_matches("https://").split('.').next().unwrap();
+        let url = format!("{}/_aws/execute-api/{id}/$default{path}", self.ministack.address());
+        let request = match body {
+            Some(body) => self.http.post(url).header("content-type", "application/json").body(body.to_string()),
+            None => self.http.get(url),
+        };
+        let answer = request.bearer_auth(bearer).send().await.unwrap();
+        let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+        (status, serde_json::from_str(&text).unwrap_or_else(|_| json!(text)))
+    }
+
+    /// The run once it looks so.
+    pub async fn run_when(&self, bearer: &str, run_id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let (_, run) = self.ask(bearer, &format!("/api/v1/runs/{run_id}"), None).await;
+            if wanted(&run) {
+                return run;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{run:#}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A `bootstrap` that is the real program, without carrying its hundred megabytes of a debug build through an archive.
+fn starter(world: &World, function: &str) -> PathBuf {
+    let path = world.path(&format!("bootstrap-{function}"));
+    fs::write(&path, format!("#!/bin/sh\nexec '{}'\n", program(function).display())).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// Step Functions, Scheduler and status changes for MiniStack's Lambdas.
+fn serve(world: &World, port: u16, lambda: &str) -> Served {
+    let (port, target) = (port.to_string(), format!("gatewright-{STAGE}-events"));
+    let arguments = ["cloud", "serve", "--port", &port, "--lambda-endpoint", lambda, "--status-target", &target];
+    let mut command = world.command(&arguments);
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    Served::by(command)
+}
+
+/// The machines and the schedule group as the deploy left them, on the embedded cloud.
+async fn define(ministack: &MiniStack, step_functions: &str, outputs: &BTreeMap<String, String>) {
+    let deployed = aws_sdk_sfn::Client::new(&ministack.sdk_config());
+    let config = aws_sdk_sfn::config::Builder::from(&ministack.sdk_config()).endpoint_url(step_functions).build();
+    let embedded = aws_sdk_sfn::Client::from_conf(config);
+    let config = aws_sdk_scheduler::config::Builder::from(&ministack.sdk_config()).endpoint_url(step_functions).build();
+    let scheduler = aws_sdk_scheduler::Client::from_conf(config);
+    scheduler.create_schedule_group().name(&outputs["ScheduleGroup"]).send().await.unwrap();
+    for output in ["TaskArn", "TaskGraphArn", "PipelineArn"] {
+        let machine = deployed.describe_state_machine().state_machine_arn(&outputs[output]).send().await.unwrap();
+        let create = embedded.create_state_machine().name(machine.name()).definition(machine.definition());
+        let created = create.role_arn(machine.role_arn()).send().await.unwrap();
+        assert_eq!(created.state_machine_arn(), outputs[output]);
+    }
+}
