@@ -56,7 +56,7 @@ async fn time_stands_still_until_it_is_advanced() {
     let served = Served::start(&world, &arguments);
     let client = Client::new(&served.sdk_config());
     let execution = begun(&client).await;
-    let mut seen = vec![given.recv().await.unwrap(), given.recv().await.unwrap()];
+    let mut seen = [given.recv().await.unwrap(), given.recv().await.unwrap()];
     seen.sort_by(|(a, _), (b, _)| a.cmp(b));
     assert_eq!((seen[0].0.as_str(), seen[1].1["detail"]["status"].as_str()), ("ask", Some("RUNNING")));
     served.advance(7_200);

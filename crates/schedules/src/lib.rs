@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_scheduler::Client;
-use aws_sdk_scheduler::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_sdk_scheduler::error::ProvideErrorMetadata;
 use aws_sdk_scheduler::types::{ActionAfterCompletion, FlexibleTimeWindow, FlexibleTimeWindowMode, Target};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
@@ -33,7 +33,7 @@ pub enum ScheduleError {
     #[error("{0} ms after the epoch is no moment for a schedule")]
     Moment(i64),
     /// The scheduler did not take it: try again.
-    #[error("the scheduler could not {what}: {}", DisplayErrorContext(&**source))]
+    #[error("the scheduler could not {what}: {}", causes(&**source))]
     Unavailable {
         /// What was asked.
         what: &'static str,
@@ -124,6 +124,12 @@ fn expression(moment_ms: i64) -> Result<String, ScheduleError> {
 
 fn is_conflict(error: &impl ProvideErrorMetadata) -> bool {
     error.code() == Some("ConflictException")
+}
+
+/// What an error and its causes say, on one line: the SDK's own way of saying it shows whole requests.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| (*error).source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn unavailable(what: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> ScheduleError {
