@@ -125,14 +125,6 @@ pub fn sdk_config_from_environment() -> Result<SdkConfig, HostError> {
     Environment::of_process().sdk_config()
 }
 
-/// The stage of this process' environment, which names table, bucket and secrets.
-///
-/// # Errors
-/// [`HostError::MissingVariable`] without `GATEWRIGHT_STAGE`.
-pub fn stage_from_environment() -> Result<String, HostError> {
-    Environment::of_process().require("GATEWRIGHT_STAGE").map(str::to_owned)
-}
-
 /// What the resources of this process' stage are called, as [`Environment::names`] has it.
 ///
 /// # Errors

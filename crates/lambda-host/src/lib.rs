@@ -7,8 +7,6 @@ mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use environment::{
-    Environment, HostError, names_from_environment, sdk_config_from_environment, stage_from_environment,
-};
+pub use environment::{Environment, HostError, names_from_environment, sdk_config_from_environment};
 pub use outside::{OsRandomness, SystemClock};
 pub use serve::serve;
