@@ -154,8 +154,8 @@ impl FunctionRegistry {
 
     /// Runs a function, named bare (`architect`, `architect:live`) or by ARN (`arn:aws:lambda:...:function:architect`).
     ///
-    /// A panic in the handler becomes a [`FunctionError`] of type `Runtime.ExitError`, as Lambda reports a
-    /// process that died. The deadline is told, not enforced: the caller owns the clock.
+    /// A panic in the handler becomes a [`FunctionError`] of type `Internal`, as our host of Lambdas names
+    /// it too. The deadline is told, not enforced: the caller owns the clock.
     ///
     /// # Errors
     /// [`InvokeError::NotFound`] for an unregistered name, [`InvokeError::Function`] when the function failed.
@@ -168,7 +168,7 @@ impl FunctionRegistry {
             Ok(result) => result.map_err(InvokeError::Function),
             Err(panic) => {
                 let message = format!("function {name} panicked: {}", panic_text(&*panic));
-                Err(FunctionError::new("Runtime.ExitError", message).into())
+                Err(FunctionError::new("Internal", message).into())
             }
         }
     }
@@ -229,7 +229,7 @@ mod tests {
         for name in ["late", "early"] {
             let error = registry.invoke(name, json!(1), context()).await.unwrap_err();
             let InvokeError::Function(error) = error else { panic!("{error}") };
-            assert_eq!(error.error_type, "Runtime.ExitError");
+            assert_eq!(error.error_type, "Internal");
             assert!(error.message.contains(name), "{error}");
         }
     }

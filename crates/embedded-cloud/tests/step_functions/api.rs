@@ -255,8 +255,7 @@ async fn functions_fail_by_their_error_type() {
     };
     let world = World::new(&[("fails", call("work")), ("panics", call("panic")), ("missing", call("nobody"))]);
     let engine = world.start().await;
-    let table =
-        [("fails", "WorkFailed"), ("panics", "Runtime.ExitError"), ("missing", "Lambda.ResourceNotFoundException")];
+    let table = [("fails", "WorkFailed"), ("panics", "Internal"), ("missing", "Lambda.ResourceNotFoundException")];
     for (machine, error) in table {
         let arn = begin(&engine, machine, "e", json!({})).await.unwrap();
         let description = ended(&engine, &arn).await;

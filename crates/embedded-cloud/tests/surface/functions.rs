@@ -44,7 +44,7 @@ async fn invoke_answers_results_errors_and_panics_as_lambda_does() {
 
     let (head, body) = invoke(&at, "defect", "", "{}").await;
     assert!(head.contains("x-amz-function-error: unhandled"), "{head}");
-    assert_eq!(body["errorType"], "Runtime.ExitError");
+    assert_eq!(body["errorType"], "Internal");
 
     let (head, _) = invoke(&at, "absent", "", "{}").await;
     assert!(head.starts_with("http/1.1 404") && head.contains("x-amzn-errortype: resourcenotfoundexception"), "{head}");
