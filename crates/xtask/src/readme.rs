@@ -72,6 +72,8 @@ fn run_block(home: &Path, script: &str, model: &str, bound: Duration) -> Result<
         .stdout(slave.try_clone()?)
         .stderr(Stdio::from(slave))
         .spawn()?;
+    // It holds the terminal open.
+    drop(command);
     // The terminal closes when the last program on it has ended; reading then fails, which is the end.
     let (mut seen, mut answered, mut buffer) = (String::new(), 0, [0; 4096]);
     while let Ok(count @ 1..) = master.read(&mut buffer) {
