@@ -96,7 +96,7 @@ fn demo(root: &Path) -> Result<Row> {
     let begun = Instant::now();
     let demo = Command::new(target.join("release/gatewright"))
         .args(["demo", "--yes", "--state"])
-        .arg(state.path())
+        .arg(state.path().join("state"))
         .env("GATEWRIGHT_LOG", "runner=debug")
         .current_dir(root)
         .output()
