@@ -127,11 +127,12 @@ impl Following<'_> {
         if !self.prompt.is_open() {
             self.progress.go_on();
         }
-        for event in local.store.events(self.run_id, self.seen_events).await? {
+        let events = local.store.events(self.run_id, self.seen_events).await?;
+        for event in &events {
             self.seen_events = event.sequence;
-            self.progress.event(&event);
+            self.progress.event(event);
         }
-        if self.progress_is_due() {
+        if !events.is_empty() || self.progress_is_due() {
             self.progress.state(&run, &local.store.usage(self.run_id).await?);
         }
         if run.status.is_final() {
