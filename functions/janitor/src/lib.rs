@@ -3,13 +3,13 @@
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sfn::Client;
-use aws_sdk_sfn::error::DisplayErrorContext;
+use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_types::SdkConfig;
-use run_model::run::{Outcome, RunRecord, RunStatus};
+use run_model::run::{Ending, ExecutionEnd, RunRecord};
 use run_model::{Clock, ErrorName, FunctionError, Randomness, RunId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Names, NewEvent, Store, StoreError};
+use store::{Names, Store, StoreError};
 
 /// What the function needs, built once per cold start.
 pub struct Context {
@@ -30,13 +30,6 @@ impl Context {
 #[serde(deny_unknown_fields)]
 struct Input {
     run_id: RunId,
-}
-
-/// How an execution stands.
-struct Standing {
-    status: String,
-    error: Option<String>,
-    cause: Option<String>,
 }
 
 /// Expires the run's overdue gates and brings its record up to date with its execution: `{"run_id", "status"}`, the status null
@@ -60,40 +53,30 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
 
 /// The run as it stands, with the end of its execution if that has ended.
 async fn reconciled(context: &Context, run: RunRecord) -> Result<RunRecord, FunctionError> {
-    let standing = standing(context, &run.execution_arn).await?;
-    let Some((status, outcome)) = standing.end_of(&run.run_id) else { return Ok(run) };
-    tracing::info!(run = %run.run_id, status = standing.status, "an execution had ended without its run's knowing");
-    let event = NewEvent::new("run.ended", format!("{}: {}", status.as_str(), outcome.reason));
-    Ok(context.store.end_run(&run.run_id, status, outcome, event).await?)
-}
-
-impl Standing {
-    /// What this means for a run that knows of no end; nothing while the execution goes on.
-    fn end_of(&self, run_id: &RunId) -> Option<(RunStatus, Outcome)> {
-        let said = self.cause.as_ref().or(self.error.as_ref()).map(|said| format!(" ({said})")).unwrap_or_default();
-        let (status, reason) = match self.status.as_str() {
-            "ABORTED" => (RunStatus::Stopped, format!("It was stopped in Step Functions{said}.")),
-            "TIMED_OUT" => (RunStatus::TimedOut, format!("Its execution ran out of time{said}.")),
-            "FAILED" => (RunStatus::Failed, format!("Its execution failed{said}.")),
-            "SUCCEEDED" => (RunStatus::Failed, "Its execution ended without telling how.".to_owned()),
-            _ => return None,
-        };
-        let next_step = format!("`gatewright runs resume {run_id}` goes on from where it was.");
-        Some((status, Outcome { reason, next_step }))
+    match ending(context, &run).await? {
+        Some(ending) => {
+            tracing::info!(run = %run.run_id, "an execution had ended without its run's knowing");
+            Ok(context.store.end_with_execution(&run.run_id, &run.execution_arn, &ending).await?)
+        }
+        None => Ok(run),
     }
 }
 
-/// An execution that Step Functions does not know (any more: it keeps one for 90 days) has come to nothing.
-async fn standing(context: &Context, execution_arn: &str) -> Result<Standing, FunctionError> {
+/// What the end of its execution means for the run; `None` while it goes on. An execution that Step Functions does not know
+/// (any more: it keeps one for 90 days) has come to nothing.
+async fn ending(context: &Context, run: &RunRecord) -> Result<Option<Ending>, FunctionError> {
     let client = context.step_functions.get_or_init(|| Client::new(&context.sdk));
-    match client.describe_execution().execution_arn(execution_arn).send().await {
-        Ok(found) => Ok(Standing { status: found.status.as_str().to_owned(), error: found.error, cause: found.cause }),
+    match client.describe_execution().execution_arn(&run.execution_arn).send().await {
+        Ok(found) => {
+            let (error, cause) = (found.error.as_deref(), found.cause.as_deref());
+            Ok(ExecutionEnd { status: found.status.as_str(), error, cause }.ending(&run.run_id))
+        }
         Err(error) if error.as_service_error().is_some_and(|error| error.is_execution_does_not_exist()) => {
-            let cause = Some("Step Functions does not know its execution.".to_owned());
-            Ok(Standing { status: "FAILED".into(), error: None, cause })
+            let cause = Some("Step Functions does not know its execution.");
+            Ok(ExecutionEnd { status: "FAILED", error: None, cause }.ending(&run.run_id))
         }
         Err(error) => {
-            let message = format!("Step Functions cannot be asked: {}", DisplayErrorContext(error));
+            let message = format!("Step Functions cannot be asked: {}", error.code().unwrap_or("no answer"));
             Err(FunctionError::new(ErrorName::StoreUnavailable, message))
         }
     }
