@@ -29,15 +29,7 @@ pub struct Kept {
 
 /// A cloud over the folder, without machines and functions of its own.
 pub fn options(state: &Path) -> CloudOptions {
-    CloudOptions {
-        state_dir: state.to_owned(),
-        clock: Arc::new(SystemClock),
-        randomness: Arc::new(OsRandomness),
-        machines: Vec::new(),
-        stream_rules: Vec::new(),
-        environment_secrets: BTreeMap::new(),
-        commit_hook: None,
-    }
+    CloudOptions::new(state.to_owned(), Arc::new(SystemClock), Arc::new(OsRandomness))
 }
 
 /// The folder without anything moving in it; fails if somebody drives it.

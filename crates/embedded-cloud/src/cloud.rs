@@ -51,6 +51,21 @@ pub struct CloudOptions {
     pub commit_hook: Option<CommitObserver>,
 }
 
+impl CloudOptions {
+    /// A cloud with neither machines, stream rules nor secrets of the environment.
+    pub fn new(state_dir: impl Into<PathBuf>, clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            clock,
+            randomness,
+            machines: Vec::new(),
+            stream_rules: Vec::new(),
+            environment_secrets: BTreeMap::new(),
+            commit_hook: None,
+        }
+    }
+}
+
 /// How this process is attached to the state folder.
 pub enum Attachment {
     /// It holds the lock: [`Cloud::start`] makes it drive.

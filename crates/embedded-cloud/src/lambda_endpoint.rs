@@ -32,7 +32,7 @@ struct Inner {
 
 /// The endpoint's address is no `http://` or `https://` URL, or no HTTP client could be made for it.
 #[derive(Debug, thiserror::Error)]
-#[error("the Lambda endpoint {url} cannot be used")]
+#[error("the Lambda endpoint {url} cannot be used: write it like http://127.0.0.1:9001")]
 pub struct EndpointError {
     /// The address.
     pub url: String,

@@ -1,7 +1,6 @@
 //! One-shots on a scheduler that keeps its promises.
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use embedded_cloud::{Attachment, Cloud, CloudOptions, FunctionRegistry};
@@ -14,15 +13,8 @@ use tokio::sync::mpsc;
 async fn a_one_shot_made_twice_calls_once_and_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let clock = VirtualClock::at(1_780_000_000_000);
-    let options = CloudOptions {
-        state_dir: folder.path().join("state"),
-        clock: Arc::new(clock.clone()),
-        randomness: Arc::new(SeededRandomness::new(1)),
-        machines: Vec::new(),
-        stream_rules: Vec::new(),
-        environment_secrets: BTreeMap::new(),
-        commit_hook: None,
-    };
+    let options =
+        CloudOptions::new(folder.path().join("state"), Arc::new(clock.clone()), Arc::new(SeededRandomness::new(1)));
     let Attachment::Driver(mut cloud) = Cloud::open(options).await.unwrap() else { panic!("somebody drives") };
     let (sender, mut called) = mpsc::unbounded_channel::<Value>();
     let functions = FunctionRegistry::new().with("janitor", move |event, _| {

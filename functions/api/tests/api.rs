@@ -47,13 +47,12 @@ impl World {
         let machines =
             ["pipeline", "task-graph", "task"].map(|name| (format!("gatewright-dev-{name}"), WAITING.to_owned()));
         let options = CloudOptions {
-            state_dir: folder.path().join("state"),
-            clock: Arc::new(clock.clone()),
-            randomness: Arc::new(SeededRandomness::new(1)),
             machines: machines.into(),
-            stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
-            commit_hook: None,
+            ..CloudOptions::new(
+                folder.path().join("state"),
+                Arc::new(clock.clone()),
+                Arc::new(SeededRandomness::new(1)),
+            )
         };
         let Attachment::Driver(mut cloud) = Cloud::open(options).await.unwrap() else { panic!("somebody drives") };
         cloud.start(FunctionRegistry::new()).await.unwrap();

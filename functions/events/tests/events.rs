@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test builds on has to work")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use embedded_cloud::{Attachment, Cloud, CloudOptions};
@@ -34,15 +33,8 @@ impl World {
     async fn waiting(execution: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = VirtualClock::at(START_MS);
-        let options = CloudOptions {
-            state_dir: folder.path().join("state"),
-            clock: Arc::new(clock.clone()),
-            randomness: Arc::new(SeededRandomness::new(1)),
-            machines: Vec::new(),
-            stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
-            commit_hook: None,
-        };
+        let options =
+            CloudOptions::new(folder.path().join("state"), Arc::new(clock.clone()), Arc::new(SeededRandomness::new(1)));
         let attachment = Cloud::open(options).await.unwrap();
         let (sdk, names, time) = (attachment.sdk_config(), Names::for_stage("dev"), Arc::new(clock.clone()));
         let store = Store::new(&sdk, names.clone(), time.clone(), Arc::new(SeededRandomness::new(2)));

@@ -1,7 +1,6 @@
 //! What the janitor finds when its one-shot fires: real records, executions and schedules, and a clock that is moved.
 #![allow(clippy::unwrap_used, reason = "what a test builds on has to work")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use config::{CheckSpec, RunConfig, TestFormat};
@@ -60,13 +59,12 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let clock = VirtualClock::at(START_MS);
         let options = CloudOptions {
-            state_dir: folder.path().join("state"),
-            clock: Arc::new(clock.clone()),
-            randomness: Arc::new(SeededRandomness::new(1)),
             machines: vec![("pipeline".into(), pipeline())],
-            stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
-            commit_hook: None,
+            ..CloudOptions::new(
+                folder.path().join("state"),
+                Arc::new(clock.clone()),
+                Arc::new(SeededRandomness::new(1)),
+            )
         };
         let Attachment::Driver(mut cloud) = Cloud::open(options).await.unwrap() else { panic!("somebody drives") };
         let (sdk, names) = (cloud.sdk_config(), Names::for_stage("local"));

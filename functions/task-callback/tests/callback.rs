@@ -65,13 +65,8 @@ impl World {
             }}
         });
         let options = CloudOptions {
-            state_dir: folder.path().join("state"),
-            clock: clock.clone(),
-            randomness: Arc::new(SeededRandomness::new(1)),
             machines: vec![("asks".into(), asks.to_string())],
-            stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
-            commit_hook: None,
+            ..CloudOptions::new(folder.path().join("state"), clock.clone(), Arc::new(SeededRandomness::new(1)))
         };
         let Attachment::Driver(mut cloud) = Cloud::open(options).await.unwrap() else { panic!("nobody else drives") };
         let (asked, tokens) = mpsc::unbounded_channel();

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test builds on has to work")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use embedded_cloud::{Attachment, Cloud, CloudOptions};
@@ -31,15 +30,7 @@ impl World {
     async fn new(snapshot: bool, held_out: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at(1_800_000_000_000));
-        let options = CloudOptions {
-            state_dir: folder.path().join("state"),
-            clock: clock.clone(),
-            randomness: Arc::new(SeededRandomness::new(1)),
-            machines: Vec::new(),
-            stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
-            commit_hook: None,
-        };
+        let options = CloudOptions::new(folder.path().join("state"), clock.clone(), Arc::new(SeededRandomness::new(1)));
         let attachment = Cloud::open(options).await.unwrap();
         let (sdk, names) = (attachment.sdk_config(), Names::for_stage("local"));
         let store = Store::new(&sdk, names.clone(), clock.clone(), Arc::new(SeededRandomness::new(2)));

@@ -4,7 +4,7 @@
 
 mod recorder;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,15 +63,7 @@ impl World {
     async fn new(run: &str, requester: &str, now_ms: i64, script: &[ModelResponse]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at(now_ms));
-        let options = CloudOptions {
-            state_dir: folder.path().join("state"),
-            clock: clock.clone(),
-            randomness: Arc::new(SeededRandomness::new(1)),
-            machines: Vec::new(),
-            stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
-            commit_hook: None,
-        };
+        let options = CloudOptions::new(folder.path().join("state"), clock.clone(), Arc::new(SeededRandomness::new(1)));
         let cloud = Cloud::open(options).await.unwrap();
         let (sdk, names, chance) = (cloud.sdk_config(), Names::for_stage("local"), Arc::new(SeededRandomness::new(2)));
         let store = Store::new(&sdk, names.clone(), clock.clone(), chance.clone());

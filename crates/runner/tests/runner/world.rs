@@ -47,15 +47,7 @@ impl World {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let clock = Arc::new(VirtualClock::at(1_800_000_000_000));
         let state = folder.path().join("state");
-        let options = CloudOptions {
-            state_dir: state.clone(),
-            clock: clock.clone(),
-            randomness: Arc::new(SeededRandomness::new(1)),
-            machines: Vec::new(),
-            stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
-            commit_hook: None,
-        };
+        let options = CloudOptions::new(state.clone(), clock.clone(), Arc::new(SeededRandomness::new(1)));
         let attachment = Cloud::open(options).await.unwrap();
         let randomness = Arc::new(SeededRandomness::new(2));
         let store = Store::new(&attachment.sdk_config(), Names::for_stage("local"), clock.clone(), randomness);

@@ -1,6 +1,6 @@
 //! What a test has: a store, its clock, and the table underneath.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -26,15 +26,8 @@ impl World {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = VirtualClock::at(START_MS);
-        let options = CloudOptions {
-            state_dir: folder.path().join("state"),
-            clock: Arc::new(clock.clone()),
-            randomness: Arc::new(SeededRandomness::new(1)),
-            machines: Vec::new(),
-            stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
-            commit_hook: None,
-        };
+        let options =
+            CloudOptions::new(folder.path().join("state"), Arc::new(clock.clone()), Arc::new(SeededRandomness::new(1)));
         let attachment = Cloud::open(options).await.unwrap();
         let sdk = attachment.sdk_config();
         let world = Self {

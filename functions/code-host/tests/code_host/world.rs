@@ -75,13 +75,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at(START_MS));
         let options = CloudOptions {
-            state_dir: folder.path().join("state"),
-            clock: clock.clone(),
-            randomness: Arc::new(SeededRandomness::new(1)),
-            machines: Vec::new(),
-            stream_rules: Vec::new(),
             environment_secrets,
-            commit_hook: None,
+            ..CloudOptions::new(folder.path().join("state"), clock.clone(), Arc::new(SeededRandomness::new(1)))
         };
         let attachment = Cloud::open(options).await.unwrap();
         let (sdk, names) = (attachment.sdk_config(), Names::for_stage("local"));

@@ -42,15 +42,8 @@ impl World {
     pub(crate) async fn on_stage(stage: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = VirtualClock::at(START_MS);
-        let options = CloudOptions {
-            state_dir: folder.path().join("state"),
-            clock: Arc::new(clock.clone()),
-            randomness: Arc::new(SeededRandomness::new(1)),
-            machines: Vec::new(),
-            stream_rules: Vec::new(),
-            environment_secrets: BTreeMap::new(),
-            commit_hook: None,
-        };
+        let options =
+            CloudOptions::new(folder.path().join("state"), Arc::new(clock.clone()), Arc::new(SeededRandomness::new(1)));
         let attachment = Cloud::open(options).await.unwrap();
         let (sdk, names) = (attachment.sdk_config(), Names::for_stage(stage));
         let chance = |seed| Arc::new(SeededRandomness::new(seed));
