@@ -1,11 +1,17 @@
 //! `cargo xtask test`: every test, with a summary at the end.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+
+/// What the tests may take altogether, some three times what they do. Only a test that hangs gets there.
+const BOUND: &str = "40m";
+/// What `timeout` ends with when it had to end its program.
+const TIMED_OUT: i32 = 124;
 
 #[derive(Default)]
 struct Tally {
@@ -13,37 +19,34 @@ struct Tally {
     failed: u64,
     suites: u64,
     failures: Vec<String>,
+    /// Tests said to be slow that have not ended.
+    slow: BTreeSet<String>,
 }
 
 /// Builds every program first (whole-system tests drive them), then runs every test.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let begun = Instant::now();
     crate::run(root, "cargo", &["build", "--workspace", "--bins", "--locked"])?;
-    let mut child = Command::new("cargo")
-        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
-        .current_dir(root)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cargo cannot be started")?;
+    cargo_test(root, |command| command.arg("--workspace"))
+}
+
+/// Runs the chosen tests within the bound, with a summary at the end.
+pub(crate) fn cargo_test(root: &Path, choose: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+    let begun = Instant::now();
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", BOUND, "cargo", "test", "--locked", "--no-fail-fast"]);
+    let command = choose(&mut command).current_dir(root).stdout(Stdio::piped());
+    println!("$ {command:?}");
+    let mut child = command.spawn().context("timeout cannot be started")?;
     let mut tally = Tally::default();
-    let lines = BufReader::new(child.stdout.take().context("cargo has no output")?).lines();
-    for line in lines {
+    for line in BufReader::new(child.stdout.take().context("cargo has no output")?).lines() {
         let line = line?;
         println!("{line}");
         tally.note(&line);
     }
     let status = child.wait()?;
-    println!(
-        "\n{} tests passed, {} failed, in {} suites, in {} s",
-        tally.passed,
-        tally.failed,
-        tally.suites,
-        begun.elapsed().as_secs()
-    );
-    if !status.success() || tally.failed > 0 {
-        bail!("failed: {}", if tally.failures.is_empty() { "see above".to_owned() } else { tally.failures.join(", ") });
-    }
-    Ok(())
+    let Tally { passed, failed, suites, .. } = tally;
+    println!("\n{passed} tests passed, {failed} failed, in {suites} suites, in {} s", begun.elapsed().as_secs());
+    tally.verdict(status)
 }
 
 impl Tally {
@@ -52,9 +55,25 @@ impl Tally {
             self.suites += 1;
             self.passed += count(counts, " passed");
             self.failed += count(counts, " failed");
-        } else if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
-            self.failures.push(name.to_owned());
+        } else if let Some(said) = line.strip_prefix("test ") {
+            if let Some(name) = said.strip_suffix(" has been running for over 60 seconds") {
+                self.slow.insert(name.to_owned());
+            } else if let Some((name, end)) = said.split_once(" ... ") {
+                self.slow.remove(name);
+                self.failures.extend((end == "FAILED").then(|| name.to_owned()));
+            }
         }
+    }
+
+    fn verdict(self, status: ExitStatus) -> Result<()> {
+        let named = |names: Vec<String>| if names.is_empty() { "see above".to_owned() } else { names.join(", ") };
+        if status.code() == Some(TIMED_OUT) {
+            bail!("the tests did not end within {BOUND}; still running: {}", named(self.slow.into_iter().collect()));
+        }
+        if !status.success() || self.failed > 0 {
+            bail!("failed: {}", named(self.failures));
+        }
+        Ok(())
     }
 }
 
@@ -65,6 +84,8 @@ fn count(counts: &str, word: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     #[test]
@@ -75,5 +96,18 @@ mod tests {
         tally.note("test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured");
         assert_eq!((tally.passed, tally.failed, tally.suites), (13, 1, 2));
         assert_eq!(tally.failures, ["a::b"]);
+    }
+
+    #[test]
+    fn a_test_that_hangs_is_named() {
+        let mut tally = Tally::default();
+        for line in
+            ["test slow has been running for over 60 seconds", "test hangs has been running for over 60 seconds"]
+        {
+            tally.note(line);
+        }
+        tally.note("test slow ... ok");
+        let told = tally.verdict(ExitStatusExt::from_raw(TIMED_OUT << 8)).unwrap_err().to_string();
+        assert!(told.ends_with("still running: hangs"), "{told}");
     }
 }

@@ -155,15 +155,10 @@ fn test(root: &Path, world: &Path) -> Result<()> {
         bail!("no test needs the parts: is {NEEDS_PARTS} spelled otherwise?");
     }
     crate::run(root, "cargo", &["build", "--workspace", "--bins", "--locked"])?;
-    let mut command = Command::new("cargo");
-    command.args(["test", "--package", "tests", "--features", "world", "--locked", "--no-fail-fast"]);
-    command.args(targets.iter().flat_map(|target| ["--test", target]));
-    println!("$ {command:?}");
-    let status = command.current_dir(root).env(FOLDER_VARIABLE, world).status().context("cargo cannot be started")?;
-    if !status.success() {
-        bail!("the tests that need other people's programs failed");
-    }
-    Ok(())
+    crate::test::cargo_test(root, |command| {
+        command.args(["--package", "tests", "--features", "world"]).env(FOLDER_VARIABLE, world);
+        command.args(targets.iter().flat_map(|target| ["--test", target]))
+    })
 }
 
 fn targets(folder: &Path) -> Result<Vec<String>> {
