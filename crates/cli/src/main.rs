@@ -2,6 +2,7 @@
 
 mod archive;
 mod arguments;
+mod aws;
 mod cloud;
 mod demo;
 mod doctor;
@@ -21,11 +22,10 @@ mod runs;
 mod screen;
 mod settings;
 mod stage;
-mod tokens;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, AwsCommand, Command};
+use arguments::{Arguments, Command};
 use clap::Parser;
 use clap::error::ErrorKind;
 use lambda_host::Environment;
@@ -75,7 +75,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
         Command::Gates { command } => gates::run(&state, command).await,
         Command::Cloud { command } => cloud::run(&state, command).await,
         Command::Doctor => doctor::run(&state).await,
-        Command::Aws { command: AwsCommand::Tokens { command } } => tokens::run(command).await,
+        Command::Aws { command } => aws::run(command).await,
     }
 }
 

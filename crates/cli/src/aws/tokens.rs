@@ -4,7 +4,7 @@ use run_model::person::{self, ApproverRole};
 use serde_json::json;
 use store::{Grant, GrantKind, NewGrant};
 
-use crate::arguments::{NewToken, TokensCommand};
+use crate::aws::arguments::{NewToken, TokensCommand};
 use crate::problem::Problem;
 use crate::stage::Stage;
 use crate::{render, screen};
