@@ -21,6 +21,8 @@ mod run;
 mod runs;
 mod screen;
 mod settings;
+#[allow(dead_code, reason = "the commands for a stage call it piece by piece")]
+mod signed;
 mod stage;
 
 use std::process::ExitCode;

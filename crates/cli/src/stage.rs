@@ -6,7 +6,8 @@ use aws_types::SdkConfig;
 use lambda_host::{Environment, OsRandomness, SystemClock};
 use store::{Names, Store, StoreError};
 
-use crate::problem::{Problem, causes};
+use crate::problem::Problem;
+use crate::signed::incomplete;
 
 /// The resources of a stage on AWS. Nothing is asked before it is needed.
 pub(crate) struct Stage {
@@ -19,10 +20,7 @@ impl Stage {
     pub(crate) fn of_environment(name: &str) -> Result<Self, Problem> {
         check_name(name)?;
         let environment = Environment::of_process();
-        let sdk: SdkConfig = environment.sdk_config().map_err(|error| {
-            let cure = "AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY have to be set (and AWS_SESSION_TOKEN for a role)";
-            Problem::missing(format!("{}: {cure}", causes(&error)))
-        })?;
+        let sdk: SdkConfig = environment.sdk_config().map_err(|error| incomplete(&error))?;
         let region = environment.get("AWS_REGION").unwrap_or_default().to_owned();
         let store = Store::new(&sdk, Names::for_stage(name), Arc::new(SystemClock), Arc::new(OsRandomness));
         Ok(Self { store, region })
