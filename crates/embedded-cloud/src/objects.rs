@@ -72,6 +72,7 @@ impl Objects {
 
     fn answer(&self, request: &Request<Bytes>, target: &Target) -> Result<Response<Bytes>, AwsError> {
         target.check(request)?;
+        target.check_age(self.clock.now_ms())?;
         let (bucket, key) = (target.bucket.as_str(), target.key.as_str());
         let creates = (request.method() == Method::PUT) && key.is_empty();
         if !creates && !self.files.has_bucket(bucket) {
@@ -198,6 +199,20 @@ impl Target {
         Ok(())
     }
 
+    /// A signed address holds for as many seconds as it says, from the moment that it says.
+    fn check_age(&self, now_ms: i64) -> Result<(), AwsError> {
+        let Some(seconds) = self.query.get("X-Amz-Expires") else { return Ok(()) };
+        let signed = moment_of(self.parameter("X-Amz-Date")).zip(seconds.parse().ok());
+        let (signed_at, seconds): (i64, i64) = signed.ok_or_else(|| {
+            let message = "X-Amz-Date must be in the ISO8601 Long Format and X-Amz-Expires a number";
+            AwsError::client("AuthorizationQueryParametersError", message)
+        })?;
+        if now_ms / 1000 > signed_at + seconds {
+            return Err(AwsError { status: 403, code: "AccessDenied".into(), message: "Request has expired".into() });
+        }
+        Ok(())
+    }
+
     fn parameter(&self, name: &str) -> &str {
         self.query.get(name).map(String::as_str).unwrap_or_default()
     }
@@ -217,6 +232,15 @@ impl Target {
     fn unknown(&self, request: &Request<Bytes>) -> AwsError {
         AwsError::unknown_operation("s3", &self.operation(request))
     }
+}
+
+/// The moment that `20260101T120000Z` is, in seconds since the epoch.
+fn moment_of(text: &str) -> Option<i64> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (year, month, date) = (day.get(..4)?, day.get(4..6)?, day.get(6..)?);
+    let (hour, minute, second) = (time.get(..2)?, time.get(2..4)?, time.get(4..)?);
+    let written = format!("{year}-{month}-{date}T{hour}:{minute}:{second}Z");
+    DateTime::from_str(&written, Format::DateTime).ok().map(|moment| moment.secs())
 }
 
 /// The bucket in front of an S3 or loopback host name.
