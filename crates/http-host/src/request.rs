@@ -59,6 +59,15 @@ impl<'a> Request<'a> {
         self.path.clone()
     }
 
+    /// Where the API is asked, such as `https://id.execute-api.eu-north-1.amazonaws.com`, with the gateway's stage if that
+    /// has a name; `None` if the event does not say it.
+    pub fn address(&self) -> Option<String> {
+        let context = &self.event["requestContext"];
+        let domain = context["domainName"].as_str().filter(|domain| !domain.is_empty())?;
+        let stage = context["stage"].as_str().filter(|stage| !matches!(*stage, "" | "$default"));
+        Some(stage.map_or_else(|| format!("https://{domain}"), |stage| format!("https://{domain}/{stage}")))
+    }
+
     /// A parameter of the query.
     pub fn query(&self, name: &str) -> Option<&'a str> {
         self.event["queryStringParameters"][name].as_str()
@@ -137,6 +146,16 @@ mod tests {
             let request = Request::read(&event).unwrap();
             assert_eq!((request.group, request.path()), (group, rest), "{path}");
         }
+    }
+
+    #[test]
+    fn the_address_is_where_the_api_was_asked() {
+        let mut event = event("/api/v1/runs", "$default", "");
+        assert_eq!(Request::read(&event).unwrap().address(), None);
+        event["requestContext"]["domainName"] = "x.example".into();
+        assert_eq!(Request::read(&event).unwrap().address().as_deref(), Some("https://x.example"));
+        event["requestContext"]["stage"] = "dev".into();
+        assert_eq!(Request::read(&event).unwrap().address().as_deref(), Some("https://x.example/dev"));
     }
 
     #[test]

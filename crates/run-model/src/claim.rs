@@ -63,3 +63,12 @@ pub struct Unmeasured {
     /// What happened, and what to do about it.
     pub message: String,
 }
+
+/// What a run says while its checks wait and nobody is alive who would run them; `api` is the address of the stage's API,
+/// where it is known.
+pub fn no_runner_is_alive(api: Option<&str>) -> String {
+    match api {
+        Some(api) => format!("no runner is alive: start one with `gatewright runner --api {api}`"),
+        None => "no runner is alive: start one with `gatewright runner --api URL` (the stack's output ApiUrl)".into(),
+    }
+}

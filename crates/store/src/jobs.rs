@@ -1,9 +1,9 @@
 //! Check jobs: put with a task token, claimed by one runner, ended once.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use run_model::JobId;
 use run_model::evidence::CheckJob;
 use run_model::run::Priority;
+use run_model::{JobId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -49,6 +49,17 @@ enum JobState {
         message: String,
         ended_ms: i64,
     },
+}
+
+impl JobState {
+    /// Whether any runner may have it: it is queued, or its claim counts no more.
+    fn is_waiting(&self, now_ms: i64) -> bool {
+        match self {
+            Self::Queued => true,
+            Self::Claimed { lease_until_ms, .. } => lease_until_ms.is_some_and(|end_ms| end_ms < now_ms),
+            Self::Done { .. } | Self::Failed { .. } => false,
+        }
+    }
 }
 
 impl Record for JobItem {
@@ -132,8 +143,7 @@ impl Store {
         let now_ms = self.now_ms();
         for row in self.query(Range::of_index(CLAIMED), usize::MAX).await? {
             let found = self.decode::<JobItem>(&row).await?;
-            let lost = matches!(found.value.state, JobState::Claimed { lease_until_ms: Some(end), .. } if end < now_ms);
-            if lost {
+            if found.value.state.is_waiting(now_ms) {
                 // Refused means that it has just ended, was prolonged or was queued by somebody else.
                 self.write_job(found, false, |item| item.state = JobState::Queued).await?;
             }
@@ -175,6 +185,39 @@ impl Store {
             }
             _ => Err(not_held(job, runner)),
         }
+    }
+
+    /// Gives back a job that this runner holds: it is queued again, at its old place. Once more changes nothing.
+    ///
+    /// # Errors
+    /// As [`Store::prolong_job`].
+    pub async fn give_back_job(&self, job: &JobId, runner: &str) -> Result<(), StoreError> {
+        for _ in 0..ATTEMPTS {
+            let found = self.require::<JobItem>(&Key::job(job), what(job)).await?;
+            match &found.value.state {
+                JobState::Claimed { runner: claimant, .. } if claimant == runner => {}
+                JobState::Queued => return Ok(()),
+                _ => return Err(not_held(job, runner)),
+            }
+            if self.write_job(found, false, |item| item.state = JobState::Queued).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict(what(job)))
+    }
+
+    /// Whether a job of this run is queued, or was claimed by a runner that has fallen silent.
+    pub(crate) async fn has_waiting_job(&self, run: &RunId) -> Result<bool, StoreError> {
+        let now_ms = self.now_ms();
+        for partition in [QUEUED, CLAIMED] {
+            for row in self.query(Range::of_index(partition), usize::MAX).await? {
+                let item = self.decode::<JobItem>(&row).await?.value;
+                if item.job.run_id == *run && item.state.is_waiting(now_ms) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     async fn claim_until(&self, runner: &str, lease_until_ms: Option<i64>) -> Result<Option<CheckJob>, StoreError> {

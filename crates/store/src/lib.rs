@@ -10,6 +10,7 @@ mod ledger;
 mod objects;
 mod outbox;
 mod record;
+mod runners;
 mod runs;
 mod seal;
 mod secrets;
@@ -30,6 +31,7 @@ pub use events::NewEvent;
 pub use gates::Vote;
 pub use grants::{Grant, GrantKind, NewGrant};
 pub use outbox::{Answer, OutboxItem, OutboxKind, OutboxState};
+pub use runners::RunnerSeen;
 pub use runs::Admission;
 pub use starts::{Start, Started};
 

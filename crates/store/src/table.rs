@@ -22,6 +22,9 @@ pub(crate) const ATTEMPTS: u32 = 64;
 /// Names one write, so that a retried request recognises its own first try.
 const WRITE_ID: &str = "write_id";
 
+/// How the sort key of a runner's row begins.
+pub(crate) const RUNNER_PREFIX: &str = "RUNNER#";
+
 /// The attributes of an item.
 pub(crate) type Attributes = HashMap<String, AttributeValue>;
 
@@ -96,6 +99,10 @@ impl Key {
 
     pub(crate) fn start(execution: &str) -> Self {
         Self { pk: format!("START#{execution}"), sk: "START".into() }
+    }
+
+    pub(crate) fn runner(name: &str) -> Self {
+        Self { pk: "RUNNERS".into(), sk: format!("{RUNNER_PREFIX}{name}") }
     }
 
     pub(crate) fn outbox(id: &str) -> Self {

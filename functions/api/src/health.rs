@@ -13,12 +13,15 @@ const MACHINES: [&str; 3] = ["pipeline", "task-graph", "task"];
 pub(crate) async fn show(context: &Context) -> Result<Answer, Answer> {
     let names = context.store.names();
     let secrets = [&names.models_secret, &names.forge_secret, &names.signing_secret];
-    let (table, bucket, secrets, machines) = futures::join!(
+    let (table, bucket, secrets, machines, runners) = futures::join!(
         context.store.has_table(),
         context.store.has_bucket(),
         join_all(secrets.map(|name| context.store.has_secret(name))),
         join_all(MACHINES.map(|name| machine(context, name))),
+        context.store.runners_alive(),
     );
+    // No component: a stage without a runner is well, and its runs say what they wait for.
+    let runners_alive = runners.ok().map(|runners| runners.len());
     let there = |found: Result<bool, StoreError>| state(found.map(|there| if there { "ok" } else { "missing" }));
     let mut components = vec![component("table", there(table)), component("bucket", there(bucket))];
     let kinds = ["secret models", "secret forge", "secret signing"];
@@ -34,7 +37,8 @@ pub(crate) async fn show(context: &Context) -> Result<Answer, Answer> {
         .extend(MACHINES.into_iter().zip(machines).map(|(name, state)| component(&format!("machine {name}"), state)));
     let is_well = components.iter().all(|component| component["state"] == "ok");
     let status = if is_well { "ok" } else { "degraded" };
-    let body = json!({ "status": status, "stage": names.stage, "components": components });
+    let body =
+        json!({ "status": status, "stage": names.stage, "components": components, "runners_alive": runners_alive });
     Ok(Answer::json(if is_well { 200 } else { 503 }, body))
 }
 

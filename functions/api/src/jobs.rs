@@ -18,6 +18,7 @@ const LONGEST_MESSAGE: usize = 16 * 1024;
 pub(crate) async fn claim(context: &Context, request: &Request<'_>) -> Result<Answer, Answer> {
     let runner = http_host::runner(&context.store, request).await?;
     let Claimant { instance } = request.json()?;
+    context.store.note_runner(&runner).await?;
     let lease_until_ms = lease_end(context);
     let Some(job) = context.store.lease_job(&holder(&runner, &instance)?, lease_until_ms).await? else {
         return Ok(Answer::nothing());
@@ -31,6 +32,7 @@ pub(crate) async fn claim(context: &Context, request: &Request<'_>) -> Result<An
 pub(crate) async fn heartbeat(context: &Context, request: &Request<'_>, job: &str) -> Result<Answer, Answer> {
     let runner = http_host::runner(&context.store, request).await?;
     let Claimant { instance } = request.json()?;
+    context.store.note_runner(&runner).await?;
     let lease_until_ms = lease_end(context);
     context.store.prolong_job(&job_id(job)?, &holder(&runner, &instance)?, lease_until_ms).await?;
     Ok(Answer::json(200, json!({ "lease_until_ms": lease_until_ms, "lease_seconds": LEASE_SECONDS })))
@@ -61,6 +63,16 @@ pub(crate) async fn failure(context: &Context, request: &Request<'_>, job: &str)
     let job_id = job_id(job)?;
     context.store.fail_job(&job_id, &holder(&runner, &instance)?, name.as_str(), &message).await?;
     tracing::info!(job = %job_id, runner, error = name.as_str(), "a job could not be measured");
+    Ok(Answer::nothing())
+}
+
+/// Takes back a job from a runner that will not end it.
+pub(crate) async fn give_back(context: &Context, request: &Request<'_>, job: &str) -> Result<Answer, Answer> {
+    let runner = http_host::runner(&context.store, request).await?;
+    let Claimant { instance } = request.json()?;
+    let job_id = job_id(job)?;
+    context.store.give_back_job(&job_id, &holder(&runner, &instance)?).await?;
+    tracing::info!(job = %job_id, runner, "a job was given back");
     Ok(Answer::nothing())
 }
 

@@ -59,6 +59,7 @@ async fn answer(context: &Context, request: &Request<'_>) -> Result<Answer, Answ
         ("POST", ["jobs", "claim"]) => jobs::claim(context, request).await,
         ("POST", ["jobs", job, "heartbeat"]) => jobs::heartbeat(context, request, job).await,
         ("POST", ["jobs", job, "evidence"]) => jobs::evidence(context, request, job).await,
+        ("POST", ["jobs", job, "give-back"]) => jobs::give_back(context, request, job).await,
         ("POST", ["jobs", job, "failure"]) => jobs::failure(context, request, job).await,
         (_, path) => Err(no_route(path)),
     }
@@ -67,9 +68,9 @@ async fn answer(context: &Context, request: &Request<'_>) -> Result<Answer, Answ
 fn no_route(path: &[&str]) -> Answer {
     match path {
         ["health" | "runs"] | ["runs", _] | ["runs", _, "events"] => Answer::method_not_allowed("GET"),
-        ["orchestrate" | "tasks"] | ["jobs", "claim"] | ["jobs", _, "heartbeat" | "evidence" | "failure"] => {
-            Answer::method_not_allowed("POST")
-        }
+        ["orchestrate" | "tasks"]
+        | ["jobs", "claim"]
+        | ["jobs", _, "heartbeat" | "evidence" | "failure" | "give-back"] => Answer::method_not_allowed("POST"),
         _ => Answer::not_found("there is nothing at this address"),
     }
 }

@@ -2,7 +2,8 @@
 
 use http_host::{Answer, Request};
 use run_model::RunId;
-use run_model::run::{ExecutionEnd, RunRecord};
+use run_model::claim::no_runner_is_alive;
+use run_model::run::{ExecutionEnd, RunRecord, RunStatus};
 use serde_json::{Value, json};
 use store::StoreError;
 
@@ -50,9 +51,16 @@ pub(crate) async fn show(context: &Context, request: &Request<'_>, run_id: &RunI
     shown["notices"] = json!(run.notices);
     shown["plan_risk"] = json!(run.plan_risk);
     shown["gates"] = gates.collect();
+    shown["blocked_by"] = json!(blocked_by(context, request, &run).await?);
     shown["cost_microusd"] = cost_microusd.into();
     shown["budget_microusd"] = context.store.budget(run_id).await?.limit_microusd.into();
     Ok(Answer::json(200, shown))
+}
+
+/// Why nothing moves, in words that say what to do about it.
+async fn blocked_by(context: &Context, request: &Request<'_>, run: &RunRecord) -> Result<Option<String>, Answer> {
+    let waits = run.status == RunStatus::Running && context.store.waits_for_a_runner(&run.run_id).await?;
+    Ok(waits.then(|| no_runner_is_alive(request.address().as_deref())))
 }
 
 fn summary(run: &RunRecord) -> Value {

@@ -98,7 +98,9 @@ impl World {
         let query: BTreeMap<&str, &str> = query.iter().copied().collect();
         let mut event = json!({
             "version": "2.0", "rawPath": path, "body": body, "isBase64Encoded": false, "queryStringParameters": query,
-            "requestContext": { "stage": "$default", "http": { "method": method, "path": path } },
+            "requestContext": {
+                "stage": "$default", "domainName": "api.example", "http": { "method": method, "path": path },
+            },
         });
         if let Some(bearer) = bearer {
             event["headers"] = json!({ "authorization": format!("Bearer {bearer}") });
@@ -300,8 +302,13 @@ async fn nobody_asks_without_a_grant_and_nobody_does_what_is_anothers() {
         ("GET", "runs/r-1".into()),
         ("GET", "runs/r-1/events".into()),
     ];
-    let of_runners =
-        ["claim".to_owned(), format!("{job}/heartbeat"), format!("{job}/evidence"), format!("{job}/failure")];
+    let of_runners = [
+        "claim".to_owned(),
+        format!("{job}/heartbeat"),
+        format!("{job}/evidence"),
+        format!("{job}/failure"),
+        format!("{job}/give-back"),
+    ];
     let of_runners = of_runners.map(|route| ("POST", format!("jobs/{route}")));
     for (method, route) in of_people.iter().chain(&of_runners) {
         let path = format!("/api/v1/{route}");
@@ -471,6 +478,36 @@ async fn a_claim_without_a_heartbeat_is_another_runners() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_given_back_is_the_next_runners_at_once() {
+    let world = World::new().await;
+    world.queue("j-1", &world.run("k").await, Priority::Normal).await;
+    let (one, two) = (json!({ "instance": "i-1" }), json!({ "instance": "i-2" }));
+    assert_eq!(world.as_runner("jobs/claim", &one).await.0, 200);
+    assert_eq!(world.as_runner("jobs/j-1/give-back", &two).await.0, 409, "it is another's");
+    assert_eq!(world.as_runner("jobs/j-1/give-back", &one).await.0, 204);
+    assert_eq!(world.as_runner("jobs/claim", &two).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_run_whose_checks_nobody_takes_says_so_with_the_command() {
+    let world = World::new().await;
+    let run = world.run("k").await;
+    let blocked = async || world.get(&format!("runs/{run}"), &[]).await.1["blocked_by"].clone();
+    assert_eq!(blocked().await, Value::Null, "nothing waits");
+    world.queue("j-1", &run, Priority::Normal).await;
+    let said = "no runner is alive: start one with `gatewright runner --api https://api.example`";
+    assert_eq!(blocked().await, json!(said));
+    assert_eq!(world.as_runner("jobs/claim", &json!({ "instance": "i-1" })).await.0, 200);
+    assert_eq!(blocked().await, Value::Null, "a runner has it");
+    world.clock.advance(170_000);
+    assert_eq!(world.as_runner("jobs/j-1/heartbeat", &json!({ "instance": "i-1" })).await.0, 200);
+    world.clock.advance(110_000);
+    assert_eq!(blocked().await, Value::Null, "it is at work");
+    world.clock.advance(100_000);
+    assert_eq!(blocked().await, json!(said), "it fell silent");
+}
+
+#[tokio::test]
 async fn the_most_urgent_job_is_claimed_first() {
     let world = World::new().await;
     let run = world.run("k").await;
@@ -503,6 +540,9 @@ async fn health_names_each_component_that_is_not_well() {
     }
     let (status, well) = look().await;
     assert_eq!((status, &well["status"], &well["stage"]), (200, &json!("ok"), &json!("dev")), "{well}");
+    assert_eq!(well["runners_alive"], 0);
+    world.as_runner("jobs/claim", &json!({ "instance": "i-1" })).await;
+    assert_eq!(look().await.1["runners_alive"], 1);
     assert_eq!(well["components"].as_array().unwrap().len(), 8);
     assert_eq!(state(&well, "machine task-graph"), "ok");
 }

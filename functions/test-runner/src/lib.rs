@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_types::SdkConfig;
+use run_model::claim::no_runner_is_alive;
 use run_model::evidence::{CheckJob, Purpose};
 use run_model::run::{ArtefactRef, Stage};
 use run_model::{Clock, ErrorName, FunctionError, JobId, Randomness, RunId, Sha256, TaskId};
@@ -64,10 +65,18 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
         config_key: run.config.key,
     };
     let job_id = job.job_id.clone();
-    let message = message(input.purpose, input.iteration);
+    let mut message = message(input.purpose, input.iteration);
+    if is_without_runner(&context.store).await? {
+        message = format!("{message} once a runner has them; {}", no_runner_is_alive(None));
+    }
     let event = NewEvent { task: input.task_id, ..NewEvent::new("checks.queued", message) };
     context.store.put_job(job, &input.token, event).await?;
     Ok(json!({ "job_id": job_id }))
+}
+
+/// Whether nobody would take a job now. On one machine the driver does.
+async fn is_without_runner(store: &Store) -> Result<bool, FunctionError> {
+    Ok(!store.names().is_local() && store.runners_alive().await?.is_empty())
 }
 
 /// The held-out archive, where it is asked for: only a measurement that no agent reads may have it, and such a measurement

@@ -28,11 +28,15 @@ fn artefact(key: &str) -> ArtefactRef {
 impl World {
     /// A run with a snapshot and held-out tests, as far as these are `true`.
     async fn new(snapshot: bool, held_out: bool) -> Self {
+        Self::on("local", snapshot, held_out).await
+    }
+
+    async fn on(stage: &str, snapshot: bool, held_out: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at(1_800_000_000_000));
         let options = CloudOptions::new(folder.path().join("state"), clock.clone(), Arc::new(SeededRandomness::new(1)));
         let attachment = Cloud::open(options).await.unwrap();
-        let (sdk, names) = (attachment.sdk_config(), Names::for_stage("local"));
+        let (sdk, names) = (attachment.sdk_config(), Names::for_stage(stage));
         let store = Store::new(&sdk, names.clone(), clock.clone(), Arc::new(SeededRandomness::new(2)));
         store.create_table_and_bucket().await.unwrap();
         store.ensure_signing_secret().await.unwrap();
@@ -136,4 +140,18 @@ async fn without_a_snapshot_there_is_nothing_to_check() {
     let world = World::new(false, false).await;
     let error = world.ask("token", "task", false).await.unwrap_err();
     assert_eq!((error.name, error.message.as_str()), (ErrorName::Internal, "r-1 has no snapshot to check"));
+}
+
+#[tokio::test]
+async fn a_stage_without_a_runner_is_told_how_to_get_one() {
+    let world = World::on("dev", true, false).await;
+    world.ask("t-1", "baseline", false).await.unwrap();
+    world.store.note_runner("host").await.unwrap();
+    world.ask("t-2", "baseline", false).await.unwrap();
+    let [alone, alive] = world.queued().await.try_into().unwrap();
+    assert!(
+        alone.starts_with("the checks run on the base") && alone.contains("`gatewright runner --api URL`"),
+        "{alone}"
+    );
+    assert!(!alive.contains("runner"), "{alive}");
 }

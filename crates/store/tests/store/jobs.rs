@@ -138,3 +138,18 @@ async fn a_job_put_again_takes_the_new_token_and_runs_once() {
     assert_eq!(world.outbox().await.len(), 2);
     assert_eq!(answer(&world, "j-1").await, ("third".into(), Ok(json!(1))));
 }
+
+#[tokio::test]
+async fn a_job_that_is_given_back_is_anothers() {
+    let world = World::new().await;
+    world.store.put_job(job("j-1"), "t", told()).await.unwrap();
+    assert_eq!(claimed(&world, "one").await.as_deref(), Some("j-1"));
+    let id = JobId::new("j-1").unwrap();
+    let not_its_own = world.store.give_back_job(&id, "two").await;
+    assert!(matches!(not_its_own, Err(StoreError::Conflict(_))), "{not_its_own:?}");
+    for _ in 0..2 {
+        world.store.give_back_job(&id, "one").await.unwrap();
+    }
+    assert_eq!(claimed(&world, "two").await.as_deref(), Some("j-1"));
+    assert!(world.store.give_back_job(&id, "one").await.is_err());
+}

@@ -8,6 +8,7 @@ mod grants;
 mod jobs;
 mod ledger;
 mod objects;
+mod runners;
 mod runs;
 mod sessions;
 mod tasks;
