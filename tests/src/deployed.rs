@@ -12,16 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lambda_host::{OsRandomness, SystemClock};
-use runner::Runner;
-use sandbox::Sandbox;
 use serde_json::{Value, json};
-use store::{Names, Store};
-use tokio::sync::Notify;
+use store::{GrantKind, Names, NewGrant, Store};
 
-use crate::World;
 use crate::ministack::MiniStack;
 use crate::served::Served;
 use crate::world::program;
+use crate::{Running, World};
 
 /// The stage that is deployed.
 const STAGE: &str = "dev";
@@ -64,36 +61,25 @@ impl Deployed {
         secrets.put_secret_value().secret_id(name).secret_string(value.to_string()).send().await.unwrap();
     }
 
-    /// Runs check jobs on this machine until the value is dropped.
-    pub fn start_runner(&self) -> tokio::task::JoinHandle<()> {
-        let (store, state) = (self.store.clone(), self.world.path("runner"));
-        let runner = Runner::new(
-            store,
-            Sandbox::with_child(&program("gatewright")),
-            state,
-            Arc::new(SystemClock),
-            "runner-of-the-test",
-        );
-        let jobs = Arc::new(Notify::new());
-        let heard = jobs.clone();
-        tokio::spawn(async move {
-            let looks = async {
-                loop {
-                    tokio::time::sleep(PAUSE).await;
-                    heard.notify_one();
-                }
-            };
-            tokio::select! {
-                () = runner.run(jobs) => {}
-                () = looks => {}
-            }
-        })
+    /// A `gatewright runner` at work for this stage, which has heard of it. It ends with the value.
+    pub async fn start_runner(&self) -> Running {
+        let new = NewGrant { name: "host".into(), roles: [].into(), lifetime_seconds: 3_600 };
+        let (bearer, _) = self.store.add_bearer(GrantKind::Runner, new).await.unwrap();
+        let mut command = self.world.command(&["runner", "--api", &self.api()]);
+        let mut runner = Running::of(command.env("GATEWRIGHT_RUNNER_BEARER", bearer).spawn().unwrap());
+        tokio::task::block_in_place(|| runner.until("the stage answers"));
+        runner
+    }
+
+    /// Where MiniStack answers for the HTTP API.
+    fn api(&self) -> String {
+        let id = self.outputs["ApiUrl"].trim_start_matches("https://").split('.').next().unwrap();
+        format!("{}/_aws/execute-api/{id}/$default", self.ministack.address())
     }
 
     /// Asks the HTTP API; status and body.
     pub async fn ask(&self, bearer: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-        let id = self.outputs["ApiUrl"].trim_start_matches("https://").split('.').next().unwrap();
-        let url = format!("{}/_aws/execute-api/{id}/$default{path}", self.ministack.address());
+        let url = format!("{}{path}", self.api());
         let request = match body {
             Some(body) => self.http.post(url).header("content-type", "application/json").body(body.to_string()),
             None => self.http.get(url),

@@ -4,6 +4,7 @@
 pub mod demo;
 #[cfg(feature = "world")]
 pub mod deployed;
+pub mod gateway;
 pub mod machines;
 #[cfg(feature = "world")]
 pub mod ministack;

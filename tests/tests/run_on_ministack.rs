@@ -83,7 +83,7 @@ impl Stage {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_approved_over_http_and_merged() {
     let stage = Stage::playing(&script()).await;
-    let _runner = stage.deployed.start_runner();
+    let _runner = stage.deployed.start_runner().await;
     let (run, gate) = stage.asked().await;
     let (own, refusal) = stage.decide(&stage.ann, &gate, "approve").await;
     assert_eq!(own, 403, "one's own run: {refusal}");
@@ -101,7 +101,7 @@ async fn a_change_is_approved_over_http_and_merged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denied_change_is_not_merged() {
     let stage = Stage::playing(&script()).await;
-    let _runner = stage.deployed.start_runner();
+    let _runner = stage.deployed.start_runner().await;
     let (run, gate) = stage.asked().await;
     assert_eq!(stage.decide(&stage.bob, &gate, "deny").await.0, 200);
     assert_eq!(stage.ended(&run).await["status"], "denied");

@@ -49,6 +49,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: GatesCommand,
     },
+    /// Run a deployed stage's checks on this machine, until Ctrl-C
+    Runner(RunnerOptions),
     /// This machine's cloud for other programs
     Cloud {
         #[command(subcommand)]
@@ -180,6 +182,22 @@ pub(crate) struct Decision {
     /// The hash that was shown; the decision is refused if it is another one by now
     #[arg(long, value_name = "HASH")]
     pub(crate) hash: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Environment: GATEWRIGHT_RUNNER_BEARER, the runner's bearer (`gatewright aws tokens add --stage STAGE --runner NAME` makes one).
+Exit codes with --once: 0 the job was measured, 1 it could not be, 75 no job waits, 130 it was given back.")]
+pub(crate) struct RunnerOptions {
+    /// The address of the stage's API: the stack's output ApiUrl
+    #[arg(long, env = "GATEWRIGHT_API", value_name = "URL")]
+    pub(crate) api: String,
+    /// End after one job, or at once if none waits
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// auto, or none: the projects' commands then run unconfined
+    #[arg(long, value_name = "MODE")]
+    pub(crate) sandbox: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,10 +13,10 @@ use crate::problem::{MISSING, Problem, causes};
 use crate::screen;
 
 /// One thing that was looked at.
-struct Finding {
-    what: String,
+pub(crate) struct Finding {
+    pub(crate) what: String,
     /// What helps, if it is not as it should be.
-    cure: Option<String>,
+    pub(crate) cure: Option<String>,
 }
 
 pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
@@ -51,7 +51,8 @@ fn git_version(said: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-async fn confinement() -> Finding {
+/// Whether what a project runs can be confined.
+pub(crate) async fn confinement() -> Finding {
     let found = sandbox::Sandbox::probe().await;
     let cure = "allow unprivileged user namespaces (sysctl user.max_user_namespaces, \
                 kernel.apparmor_restrict_unprivileged_userns=0), or use a kernel with Landlock 3 (Linux 6.2)";

@@ -18,6 +18,7 @@ mod prompt;
 mod registry;
 mod render;
 mod run;
+mod runner;
 mod runs;
 mod screen;
 mod settings;
@@ -76,6 +77,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
         Command::Runs { command } => runs::run(&state, command).await,
         Command::Gates { command } => gates::run(&state, command).await,
         Command::Cloud { command } => cloud::run(&state, command).await,
+        Command::Runner(options) => runner::run(&state, options).await,
         Command::Doctor => doctor::run(&state).await,
         Command::Aws { command } => aws::run(command).await,
     }

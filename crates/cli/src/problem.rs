@@ -12,6 +12,8 @@ pub(crate) const INPUT: u8 = 65;
 pub(crate) const MISSING: u8 = 69;
 /// The process that drives the state folder went away: trying again helps.
 pub(crate) const DRIVER_GONE: u8 = 75;
+/// No job waits: asking again later may help.
+pub(crate) const NOTHING_WAITS: u8 = 75;
 /// A defect in Gatewright.
 pub(crate) const DEFECT: u8 = 70;
 /// Interrupted.

@@ -31,9 +31,17 @@ impl Bench {
     }
 
     /// Removes what a process left that was killed in the middle of its jobs.
-    pub(crate) fn clear_work(&self) {
+    pub(crate) fn clear_all(&self) {
         if let Err(error) = folders::remove(&self.work()) {
             tracing::warn!(error = error.with_causes(), "old workspaces could not be removed");
+        }
+    }
+
+    /// Removes what a job left that was given up in its middle.
+    pub(crate) async fn clear(&self, name: &str) {
+        let work = self.work().join(name);
+        if let Err(error) = blocking(move || folders::remove(&work)).await {
+            tracing::warn!(job = name, error = error.with_causes(), "a workspace could not be removed");
         }
     }
 

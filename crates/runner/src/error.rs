@@ -8,12 +8,17 @@ use sandbox::SandboxError;
 use sandbox::toolchain::ToolchainError;
 use store::StoreError;
 
+use crate::remote::ApiError;
+
 /// Why a job could not be measured. The run is told; the runner goes on with the next job.
 #[derive(Debug, thiserror::Error)]
 pub enum RunnerError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The API of the stage failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// The sandbox refused.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -69,7 +74,7 @@ impl RunnerError {
 impl From<RunnerError> for FunctionError {
     fn from(error: RunnerError) -> Self {
         let name = match &error {
-            RunnerError::Store(_) | RunnerError::Disk { .. } => ErrorName::StoreUnavailable,
+            RunnerError::Store(_) | RunnerError::Api(_) | RunnerError::Disk { .. } => ErrorName::StoreUnavailable,
             RunnerError::Setup { .. } | RunnerError::Toolchain(_) => ErrorName::InvalidInput,
             RunnerError::Sandbox(_) | RunnerError::Refused(_) => ErrorName::PolicyRefused,
             RunnerError::Unreadable { .. } => ErrorName::Internal,

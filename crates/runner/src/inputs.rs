@@ -1,14 +1,14 @@
-//! What a job is measured by, fetched from the store.
+//! What a job is measured by.
 
 use config::{PathRules, RunConfig};
 use run_model::change_set::Overlay;
-use run_model::evidence::{CheckJob, Purpose};
+use run_model::evidence::Purpose;
 use run_model::snapshot::Manifest;
 use run_model::{RepoPath, Sha256};
 use serde::de::DeserializeOwned;
-use store::Store;
 
 use crate::error::RunnerError;
+use crate::jobs::{Input, Jobs};
 
 /// A base, what is laid over it, and how it is checked.
 pub(crate) struct Inputs {
@@ -24,8 +24,9 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    pub(crate) async fn of(store: &Store, job: &CheckJob) -> Result<Self, RunnerError> {
-        let archive = store.get_object(&job.snapshot.archive_key).await?;
+    pub(crate) async fn of<J: Jobs>(jobs: &J, claim: &J::Claim) -> Result<Self, RunnerError> {
+        let job = jobs.job(claim);
+        let archive = jobs.read(claim, Input::Archive).await?;
         let archive_sha256 = Sha256::of(&archive);
         if archive_sha256 != job.snapshot.archive_sha256 {
             let problem =
@@ -33,19 +34,19 @@ impl Inputs {
             return Err(RunnerError::unreadable(format!("object {}", job.snapshot.archive_key), &problem));
         }
         let held_out = match &job.held_out_key {
-            Some(key) => Some(store.get_object(key).await?),
+            Some(_) => Some(jobs.read(claim, Input::HeldOut).await?),
             None => None,
         };
         let overlay = match &job.overlay_key {
-            Some(key) => Some(json(store, key).await?),
+            Some(key) => Some(json(key, &jobs.read(claim, Input::Overlay).await?)?),
             None => None,
         };
         Ok(Self {
             purpose: job.purpose,
-            config: json(store, &job.config_key).await?,
+            config: json(&job.config_key, &jobs.read(claim, Input::Settings).await?)?,
             archive,
             archive_sha256,
-            manifest: json(store, &job.snapshot.manifest_key).await?,
+            manifest: json(&job.snapshot.manifest_key, &jobs.read(claim, Input::Manifest).await?)?,
             overlay,
             held_out,
         })
@@ -70,7 +71,6 @@ impl Inputs {
     }
 }
 
-async fn json<T: DeserializeOwned>(store: &Store, key: &str) -> Result<T, RunnerError> {
-    let bytes = store.get_object(key).await?;
-    serde_json::from_slice(&bytes).map_err(|problem| RunnerError::unreadable(format!("object {key}"), &problem))
+fn json<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, RunnerError> {
+    serde_json::from_slice(bytes).map_err(|problem| RunnerError::unreadable(format!("object {key}"), &problem))
 }

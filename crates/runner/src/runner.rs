@@ -3,48 +3,116 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use run_model::evidence::CheckJob;
+use config::SandboxMode;
+use run_model::evidence::Evidence;
 use run_model::{Clock, FunctionError};
 use sandbox::Sandbox;
-use serde_json::json;
-use store::{Store, StoreError};
+use store::Store;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::bench::Bench;
 use crate::error::RunnerError;
 use crate::inputs::Inputs;
+use crate::jobs::Jobs;
+use crate::queue::StoreJobs;
 
 /// After a failure of the store the runner looks for work again this much later.
 const LOOK_AGAIN_MS: i64 = 1_000;
 /// A build uses about this many cores.
 const CORES_PER_JOB: usize = 2;
 
-/// Runs check jobs on this machine.
+/// Runs check jobs on this machine, wherever they come from.
 #[derive(Clone)]
-pub struct Runner {
-    store: Store,
-    bench: Arc<Bench>,
+pub struct Runner<J = StoreJobs> {
+    pub(crate) jobs: J,
+    pub(crate) bench: Arc<Bench>,
     clock: Arc<dyn Clock>,
-    name: String,
+    confinement: Option<SandboxMode>,
+}
+
+/// How a job ended for its runner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its evidence was reported.
+    Measured,
+    /// It could not be measured, and that was reported.
+    Unmeasured(String),
+    /// The claim was lost, or the end could not be told: another runner measures it again.
+    Lost,
+    /// It was given back for another runner.
+    GivenBack,
+}
+
+impl<J: Jobs> Runner<J> {
+    /// A runner of these jobs that keeps caches and workspaces under `state`, which no other runner uses.
+    pub fn over(jobs: J, sandbox: Sandbox, state: PathBuf, clock: Arc<dyn Clock>) -> Self {
+        let bench = Arc::new(Bench::new(sandbox, state, clock.clone()));
+        Self { jobs, bench, clock, confinement: None }
+    }
+
+    /// The same, confining as whoever owns the machine says and not as a job's settings do.
+    #[must_use]
+    pub fn confining(self, mode: SandboxMode) -> Self {
+        Self { confinement: Some(mode), ..self }
+    }
+
+    /// How many jobs run at once here.
+    pub(crate) fn at_once() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from).div_ceil(CORES_PER_JOB)
+    }
+
+    /// Ends a job that was claimed. A job whose claim is lost is left where it stands.
+    pub(crate) async fn end(&self, claim: &J::Claim) -> End {
+        let job = self.jobs.job(claim);
+        let told = tokio::select! {
+            told = self.tell(claim) => told,
+            () = self.jobs.hold(claim) => {
+                tracing::warn!(job = %job.job_id, "the claim is lost");
+                self.bench.clear(job.job_id.as_str()).await;
+                return End::Lost;
+            }
+        };
+        told.unwrap_or_else(|error| {
+            tracing::warn!(job = %job.job_id, error = error.with_causes(), "the end of a job could not be told");
+            End::Lost
+        })
+    }
+
+    async fn tell(&self, claim: &J::Claim) -> Result<End, RunnerError> {
+        match self.measured(claim).await {
+            Ok(evidence) => self.jobs.report(claim, Ok(evidence)).await.map(|()| End::Measured),
+            Err(error) => {
+                let error: FunctionError = error.into();
+                let job = &self.jobs.job(claim).job_id;
+                tracing::info!(%job, error = error.message, "a job could not be measured");
+                let end = End::Unmeasured(error.message.clone());
+                self.jobs.report(claim, Err(error)).await.map(|()| end)
+            }
+        }
+    }
+
+    async fn measured(&self, claim: &J::Claim) -> Result<Evidence, RunnerError> {
+        let mut inputs = Inputs::of(&self.jobs, claim).await?;
+        inputs.config.sandbox = self.confinement.unwrap_or(inputs.config.sandbox);
+        self.bench.measure(self.jobs.job(claim).job_id.as_str(), inputs).await
+    }
 }
 
 impl Runner {
-    /// A runner that keeps caches and workspaces under `state`.
+    /// A runner of the jobs in this store that keeps caches and workspaces under `state`.
     ///
     /// `name` is new for every process: claims under other names are those of processes that are gone.
     pub fn new(store: Store, sandbox: Sandbox, state: PathBuf, clock: Arc<dyn Clock>, name: &str) -> Self {
-        let bench = Arc::new(Bench::new(sandbox, state, clock.clone()));
-        Self { store, bench, clock, name: name.to_owned() }
+        Self::over(StoreJobs::new(store, name), sandbox, state, clock)
     }
 
     /// Takes back what earlier processes had claimed, then works until it is dropped; `jobs` says that one was queued.
     pub async fn run(self, jobs: Arc<Notify>) {
-        self.bench.clear_work();
-        let at_once = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(CORES_PER_JOB);
+        self.bench.clear_all();
         let (mut requeued, mut at_work) = (false, JoinSet::new());
         loop {
-            let claimed = if requeued { self.claim().await } else { self.requeue().await };
+            let claimed = if requeued { self.jobs.claim().await } else { self.jobs.take_back().await.map(|()| None) };
             match claimed {
                 Ok(Some(job)) => {
                     let runner = self.clone();
@@ -62,7 +130,7 @@ impl Runner {
                     self.clock.sleep_until(self.clock.now_ms() + LOOK_AGAIN_MS).await;
                 }
             }
-            while at_work.len() >= at_once {
+            while at_work.len() >= Self::at_once() {
                 at_work.join_next().await;
             }
         }
@@ -73,41 +141,8 @@ impl Runner {
     /// # Errors
     /// Only if the store fails before a job is claimed.
     pub async fn run_once(&self) -> Result<bool, RunnerError> {
-        let Some(job) = self.claim().await? else { return Ok(false) };
+        let Some(job) = self.jobs.claim().await? else { return Ok(false) };
         self.end(&job).await;
         Ok(true)
-    }
-
-    async fn requeue(&self) -> Result<Option<CheckJob>, StoreError> {
-        self.store.requeue_jobs_of_others(&self.name).await.map(|()| None)
-    }
-
-    async fn claim(&self) -> Result<Option<CheckJob>, StoreError> {
-        self.store.claim_job(&self.name).await
-    }
-
-    /// What cannot be told leaves the job claimed; a later process takes it back.
-    async fn end(&self, job: &CheckJob) {
-        if let Err(error) = self.tell(job).await {
-            tracing::warn!(job = %job.job_id, error = error.with_causes(), "the end of a job could not be told");
-        }
-    }
-
-    async fn tell(&self, job: &CheckJob) -> Result<(), StoreError> {
-        match self.measured(job).await {
-            Ok(result) => self.store.complete_job(&job.job_id, &self.name, result).await,
-            Err(error) => {
-                let FunctionError { name, message } = error.into();
-                tracing::info!(job = %job.job_id, error = message, "a job could not be measured");
-                self.store.fail_job(&job.job_id, &self.name, name.as_str(), &message).await
-            }
-        }
-    }
-
-    async fn measured(&self, job: &CheckJob) -> Result<serde_json::Value, RunnerError> {
-        let inputs = Inputs::of(&self.store, job).await?;
-        let evidence = self.bench.measure(job.job_id.as_str(), inputs).await?;
-        let artefact = self.store.put_json(&job.run_id, &evidence).await?;
-        Ok(json!({ "evidence": artefact }))
     }
 }
