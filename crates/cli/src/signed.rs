@@ -18,7 +18,7 @@ use reqwest::{Client, Method, Request, Url};
 use run_model::Clock;
 use serde_json::Value;
 
-pub(crate) use failure::CallError;
+pub(crate) use failure::{CallError, cure};
 pub(crate) use xml::Element;
 
 use crate::problem::{Problem, causes};

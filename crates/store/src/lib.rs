@@ -10,6 +10,7 @@ mod ledger;
 mod objects;
 mod outbox;
 mod record;
+mod removal;
 mod runners;
 mod runs;
 mod seal;

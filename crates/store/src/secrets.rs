@@ -38,7 +38,8 @@ impl Store {
     /// A secret's fields, at most five minutes old. `name` is one of [`crate::Names`].
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] if it is not a JSON object; [`StoreError::Unavailable`].
+    /// [`StoreError::NotFound`], also without a value; [`StoreError::Corrupt`] if it is not a JSON object;
+    /// [`StoreError::Unavailable`].
     pub async fn secret(&self, name: &str) -> Result<Map<String, Value>, StoreError> {
         let now_ms = self.now_ms();
         if let Some(secret) = self.0.secrets.get(name, now_ms) {
@@ -51,11 +52,41 @@ impl Store {
             }
             _ => StoreError::unavailable("read a secret", error),
         })?;
+        if output.secret_string().is_some_and(|text| text.trim().is_empty()) {
+            return Err(StoreError::NotFound(format!("value of the secret {name}")));
+        }
         // The parser's message may quote the secret, so it goes no further.
         let secret = output.secret_string().and_then(|text| serde_json::from_str::<Map<_, _>>(text).ok());
         let secret = secret.ok_or_else(|| StoreError::corrupt(format!("secret {name}"), "it is not a JSON object"))?;
         self.0.secrets.put(name, now_ms, secret.clone());
         Ok(secret)
+    }
+
+    /// Sets the value of a secret that is there already. Others may go on with the former one for five minutes.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Unavailable`].
+    pub async fn put_secret(&self, name: &str, fields: Map<String, Value>) -> Result<(), StoreError> {
+        let value = Value::Object(fields.clone()).to_string();
+        let sent = self.secrets_manager().put_secret_value().secret_id(name).secret_string(value).send().await;
+        sent.map_err(|error| match error.as_service_error() {
+            Some(service_error) if service_error.is_resource_not_found_exception() => {
+                StoreError::NotFound(format!("secret {name}"))
+            }
+            _ => StoreError::unavailable("set a secret", error),
+        })?;
+        self.0.secrets.put(name, self.now_ms(), fields);
+        Ok(())
+    }
+
+    /// The value of a fresh signing secret.
+    pub fn new_signing_secret(&self) -> Map<String, Value> {
+        [(TOKEN_KEY.to_owned(), Value::from(self.0.randomness.hex_id(32)))].into_iter().collect()
+    }
+
+    /// Whether a value can be the signing secret's.
+    pub fn is_signing_secret(fields: &Map<String, Value>) -> bool {
+        token_key(fields).is_some()
     }
 
     /// Creates the signing secret with a fresh key if there is none.
@@ -68,7 +99,7 @@ impl Store {
             Err(StoreError::NotFound(_)) => {}
             found => return found.map(drop),
         }
-        let secret = serde_json::json!({ TOKEN_KEY: self.0.randomness.hex_id(32) }).to_string();
+        let secret = Value::Object(self.new_signing_secret()).to_string();
         let sent = self.secrets_manager().create_secret().name(name).secret_string(secret).send().await;
         match sent {
             Ok(_) => Ok(()),
@@ -81,9 +112,12 @@ impl Store {
     pub(crate) async fn seal(&self) -> Result<Seal, StoreError> {
         let name = &self.0.names.signing_secret;
         let secret = self.secret(name).await?;
-        let key = secret.get(TOKEN_KEY).and_then(Value::as_str).and_then(|digits| hex::decode(digits).ok());
-        let key = key.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         let problem = format!("its field {TOKEN_KEY} is not 64 hexadecimal digits");
-        Ok(Seal::new(&key.ok_or_else(|| StoreError::corrupt(format!("secret {name}"), problem))?))
+        Ok(Seal::new(&token_key(&secret).ok_or_else(|| StoreError::corrupt(format!("secret {name}"), problem))?))
     }
+}
+
+fn token_key(secret: &Map<String, Value>) -> Option<[u8; 32]> {
+    let digits = secret.get(TOKEN_KEY).and_then(Value::as_str)?;
+    <[u8; 32]>::try_from(hex::decode(digits).ok()?).ok()
 }

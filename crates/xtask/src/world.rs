@@ -41,7 +41,7 @@ const PARTS: &[Part] = &[
     },
 ];
 
-const TEMPLATE: &str = "infra/template.yaml";
+const TEMPLATES: [&str; 2] = ["infra/template.yaml", "infra/bootstrap.yaml"];
 /// What says that a part is installed, and which versions.
 const STAMP: &str = "installed.txt";
 /// The tests find the parts by this variable.
@@ -105,11 +105,13 @@ impl Part {
 
 fn lint(root: &Path, world: &Path) -> Result<()> {
     let program = |part: &str, name: &str| world.join(part).join("bin").join(name);
-    expect(root, &program("sam", "cfn-lint"), &[TEMPLATE])?;
-    expect(root, &program("sam", "sam"), &["validate", "--lint", "--template", TEMPLATE])?;
-    let checkov =
-        ["--config-file", "infra/checkov.yaml", "--skip-download", "--compact", "--quiet", "--file", TEMPLATE];
-    expect(root, &program("checkov", "checkov"), &checkov)?;
+    for template in TEMPLATES {
+        expect(root, &program("sam", "cfn-lint"), &[template])?;
+        expect(root, &program("sam", "sam"), &["validate", "--lint", "--template", template])?;
+        let checkov =
+            ["--config-file", "infra/checkov.yaml", "--skip-download", "--compact", "--quiet", "--file", template];
+        expect(root, &program("checkov", "checkov"), &checkov)?;
+    }
     for path in crate::files(root)?.iter().filter(|path| machine(path).is_some()) {
         let validator = world.join("asl-validator/node_modules/.bin/asl-validator");
         expect(root, &validator, &["--json-path", path])?;

@@ -31,6 +31,11 @@ impl Element {
         })
     }
 
+    /// The text of this element.
+    pub(crate) fn content(&self) -> &str {
+        &self.text
+    }
+
     /// The text of the first element at a path; `None` without one, or without a text in it.
     pub(crate) fn text(&self, path: &str) -> Option<&str> {
         self.all(path).first().map(|element| element.text.as_str()).filter(|text| !text.is_empty())

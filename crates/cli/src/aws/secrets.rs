@@ -1,0 +1,366 @@
+//! `gatewright aws secrets`: the keys of models, forge and seals. What stands in them is never shown.
+
+use std::io::{IsTerminal, Read};
+
+use models::{ANTHROPIC_API_KEY, ApiKey};
+use serde_json::{Map, Value};
+use store::{Names, Store, StoreError};
+
+use crate::aws::arguments::{NewSecret, SecretName, SecretsCommand};
+use crate::problem::{MISSING, Problem};
+use crate::screen;
+use crate::stage::Stage;
+
+/// The longest value that Secrets Manager takes, in bytes.
+const LONGEST: u64 = 65_536;
+
+pub(crate) async fn run(command: SecretsCommand) -> Result<u8, Problem> {
+    match command {
+        SecretsCommand::Set(new) => set(new).await,
+        SecretsCommand::List { stage } => {
+            let stage = Stage::of_environment(&stage)?;
+            for (name, condition) in look_at_all(&stage).await? {
+                screen::print(format!("{:<28} {}", name.id(stage.store.names()), condition.words()));
+            }
+            Ok(0)
+        }
+        SecretsCommand::Check { stage } => check(&Stage::of_environment(&stage)?).await,
+    }
+}
+
+async fn check(stage: &Stage) -> Result<u8, Problem> {
+    let mut code = 0;
+    for (name, condition) in look_at_all(stage).await? {
+        let cure = condition.cure(name, &stage.store.names().stage);
+        screen::print(format!("{:<8} {}", name.as_str(), condition.words()));
+        if let Some(cure) = cure {
+            screen::print(format!("         cure: {cure}"));
+            code = MISSING;
+        }
+    }
+    Ok(code)
+}
+
+async fn set(new: NewSecret) -> Result<u8, Problem> {
+    if new.generate && new.name != SecretName::Signing {
+        return Err(Problem::input("--generate: nobody but its issuer can make this key; only signing is made here"));
+    }
+    let stage = Stage::of_environment(&new.stage)?;
+    let id = new.name.id(stage.store.names()).to_owned();
+    let before = look(&stage.store, new.name).await.map_err(|error| stage.problem(error))?;
+    if before == Condition::Absent {
+        let cure = before.cure(new.name, &new.stage).unwrap_or_default();
+        return Err(Problem::input(format!("there is no secret {id}: {cure}")));
+    }
+    if new.generate && matches!(before, Condition::Good(_)) {
+        screen::tell(format!("{id} has a key that works: nothing changed"));
+        return Ok(0);
+    }
+    let fields = match &new.field {
+        _ if new.generate => stage.store.new_signing_secret(),
+        None => object(new.name, &read(&id)?)?,
+        Some(field) => {
+            let value = read(&format!("{field} of {id}"))?;
+            let mut fields = match stage.store.secret(&id).await {
+                // What cannot be read is of no use to anybody.
+                Err(StoreError::NotFound(_) | StoreError::Corrupt { .. }) => Map::new(),
+                read => read.map_err(|error| stage.problem(error))?,
+            };
+            fields.insert(field.clone(), value.into());
+            fields
+        }
+    };
+    let fault = fault(new.name, &fields);
+    match &fault {
+        Some(Fault::Wrong(problem)) => return Err(Problem::input(format!("{id} would not work: it {problem}"))),
+        Some(Fault::Incomplete(problem)) if new.field.is_none() => {
+            return Err(Problem::input(format!("{id} would not work: it {problem}")));
+        }
+        _ => {}
+    }
+    stage.store.put_secret(&id, fields).await.map_err(|error| stage.problem(error))?;
+    screen::tell(format!("{id} is set; functions that read it a moment ago use the former value for five minutes"));
+    if let Some(Fault::Incomplete(problem)) = fault {
+        screen::tell(format!("it does not work yet: it {problem}"));
+    }
+    Ok(0)
+}
+
+/// A secret as far as it may be known.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// There is none.
+    Absent,
+    /// Nobody has set it.
+    Empty,
+    /// What it is not or has not.
+    Malformed(String),
+    /// It has these fields.
+    Good(Vec<String>),
+}
+
+impl Condition {
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Absent => "absent".into(),
+            Self::Empty => "empty".into(),
+            Self::Malformed(problem) => format!("malformed: it {problem}"),
+            Self::Good(fields) => format!("filled: {}", fields.join(", ")),
+        }
+    }
+
+    /// What helps, if it is not as it should be.
+    pub(crate) fn cure(&self, name: SecretName, stage: &str) -> Option<String> {
+        let how = match name {
+            SecretName::Models => format!("--field {ANTHROPIC_API_KEY}"),
+            SecretName::Forge => "--field github_token".into(),
+            SecretName::Signing => "--generate".into(),
+        };
+        match self {
+            Self::Good(_) => None,
+            Self::Absent => Some(format!("a deploy makes it: gatewright aws deploy --stage {stage}")),
+            Self::Empty | Self::Malformed(_) => {
+                Some(format!("gatewright aws secrets set {} --stage {stage} {how}", name.as_str()))
+            }
+        }
+    }
+}
+
+impl SecretName {
+    pub(crate) const ALL: [Self; 3] = [Self::Models, Self::Forge, Self::Signing];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Models => "models",
+            Self::Forge => "forge",
+            Self::Signing => "signing",
+        }
+    }
+
+    /// As Secrets Manager knows it.
+    fn id(self, names: &Names) -> &str {
+        match self {
+            Self::Models => &names.models_secret,
+            Self::Forge => &names.forge_secret,
+            Self::Signing => &names.signing_secret,
+        }
+    }
+}
+
+/// Every secret of a stage.
+pub(crate) async fn look_at_all(stage: &Stage) -> Result<Vec<(SecretName, Condition)>, Problem> {
+    let mut found = Vec::new();
+    for name in SecretName::ALL {
+        found.push((name, look(&stage.store, name).await.map_err(|error| stage.problem(error))?));
+    }
+    Ok(found)
+}
+
+async fn look(store: &Store, name: SecretName) -> Result<Condition, StoreError> {
+    let id = name.id(store.names());
+    match store.has_secret(id).await? {
+        None => return Ok(Condition::Absent),
+        Some(false) => return Ok(Condition::Empty),
+        Some(true) => {}
+    }
+    match store.secret(id).await {
+        Ok(fields) => Ok(match fault(name, &fields) {
+            Some(Fault::Wrong(problem) | Fault::Incomplete(problem)) => Condition::Malformed(problem),
+            None => Condition::Good(fields.keys().cloned().collect()),
+        }),
+        Err(StoreError::NotFound(_)) => Ok(Condition::Empty),
+        Err(StoreError::Corrupt { .. }) => Ok(Condition::Malformed("is no JSON object".into())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Why a value does not work, never with what stands in it.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// A field is missing: another `set` may bring it.
+    Incomplete(String),
+    /// A field is not what it should be.
+    Wrong(String),
+}
+
+/// What the functions that read the secret would say to it.
+fn fault(name: SecretName, fields: &Map<String, Value>) -> Option<Fault> {
+    match name {
+        SecretName::Models => models_fault(fields),
+        SecretName::Forge => forge_fault(fields),
+        SecretName::Signing if Store::is_signing_secret(fields) => None,
+        SecretName::Signing => Some(Fault::Wrong("has no token_key of 64 hexadecimal digits".into())),
+    }
+}
+
+fn models_fault(fields: &Map<String, Value>) -> Option<Fault> {
+    let is_key = |value: &Value| {
+        value
+            .as_str()
+            .is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_graphic()) && ApiKey::new(text).is_some())
+    };
+    match fields.iter().find(|(_, value)| !is_key(value)) {
+        Some((field, _)) => {
+            Some(Fault::Wrong(format!("has a {field} that is empty or has characters that no key has")))
+        }
+        None if !fields.contains_key(ANTHROPIC_API_KEY) => {
+            Some(Fault::Incomplete(format!("has no {ANTHROPIC_API_KEY}")))
+        }
+        None => None,
+    }
+}
+
+fn forge_fault(fields: &Map<String, Value>) -> Option<Fault> {
+    const KNOWN: [&str; 4] = ["github_token", "github_app_id", "github_private_key", "github_api_url"];
+    let wrong = |problem: &str| Some(Fault::Wrong(problem.to_owned()));
+    if let Some(unknown) = fields.keys().find(|field| !KNOWN.contains(&field.as_str())) {
+        return wrong(&format!("has a field {unknown}; those that count are {}", KNOWN.join(", ")));
+    }
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    let is_address = |url: &str| url.starts_with("https://") || url.starts_with("http://127.0.0.1:");
+    if fields.contains_key("github_api_url") && !text("github_api_url").is_some_and(is_address) {
+        return wrong("has a github_api_url that is no https address");
+    }
+    if let Some(token) = text("github_token") {
+        let is_token = token.bytes().all(|byte| byte.is_ascii_graphic());
+        return if is_token { None } else { wrong("has a github_token with characters that no token has") };
+    }
+    let id = fields.get("github_app_id");
+    if id.is_some_and(|id| id.as_u64().or_else(|| id.as_str()?.trim().parse().ok()).is_none()) {
+        return wrong("has a github_app_id that is no number");
+    }
+    let is_pem =
+        |key: &str| key.starts_with("-----BEGIN ") && key.contains("PRIVATE KEY-----") && key.contains("-----END ");
+    match (id, text("github_private_key")) {
+        (_, Some(key)) if !is_pem(key) => wrong("has a github_private_key that is no RSA key in PEM"),
+        (Some(_), Some(_)) => None,
+        _ => Some(Fault::Incomplete("has neither github_token nor github_app_id and github_private_key".into())),
+    }
+}
+
+fn object(name: SecretName, text: &str) -> Result<Map<String, Value>, Problem> {
+    // The parser's message may quote the value.
+    serde_json::from_str(text).map_err(|_| {
+        let field = match name {
+            SecretName::Models => ANTHROPIC_API_KEY,
+            SecretName::Forge => "github_token",
+            SecretName::Signing => "token_key",
+        };
+        let cure = format!(r#"write {{"{field}": "..."}}, or the bare key with --field {field}"#);
+        Problem::input(format!("what came is no JSON object: {cure}"))
+    })
+}
+
+/// The value, from whoever sits at the terminal or from standard input.
+fn read(what: &str) -> Result<String, Problem> {
+    let stdin = std::io::stdin();
+    let mut value = String::new();
+    if stdin.is_terminal() {
+        let _hidden = Hidden::begin();
+        screen::ask(format!("{what} (not shown): "));
+        stdin.read_line(&mut value)?;
+    } else {
+        let read = stdin.lock().take(LONGEST + 1).read_to_string(&mut value);
+        read.map_err(|_| Problem::input("standard input is no text"))?;
+    }
+    if value.len() as u64 > LONGEST {
+        return Err(Problem::input(format!("standard input holds more than {LONGEST} bytes, and no key does")));
+    }
+    // A file ends with a line end, and no key does.
+    let value = value.trim_end_matches(['\r', '\n']);
+    if value.trim().is_empty() {
+        return Err(Problem::input("nothing came: write the value to standard input, or answer the question"));
+    }
+    Ok(value.to_owned())
+}
+
+/// A terminal that does not show what is typed. It does again once this is gone.
+struct Hidden(Option<rustix::termios::Termios>);
+
+impl Hidden {
+    fn begin() -> Self {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let stdin = std::io::stdin();
+        let Ok(before) = tcgetattr(&stdin) else { return Self(None) };
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        hidden.local_modes.insert(LocalModes::ECHONL);
+        let is_set = tcsetattr(&stdin, OptionalActions::Flush, &hidden).is_ok();
+        Self(is_set.then_some(before))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // A terminal that is gone shows nothing.
+            let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fault_of(name: SecretName, fields: Value) -> Option<Fault> {
+        fault(name, fields.as_object().unwrap())
+    }
+
+    #[test]
+    fn what_a_function_would_take_has_no_fault() {
+        for (name, fields) in [
+            (SecretName::Models, json!({ "ANTHROPIC_API_KEY": "sk-ant-1", "OTHER_API_KEY": "k" })),
+            (SecretName::Forge, json!({ "github_token": "github_pat_1" })),
+            (SecretName::Forge, json!({ "github_token": "t", "github_api_url": "https://ghe.acme.com/api/v3" })),
+            (
+                SecretName::Forge,
+                json!({ "github_app_id": "12", "github_private_key": "-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----" }),
+            ),
+            (SecretName::Signing, json!({ "token_key": "0f".repeat(32) })),
+        ] {
+            assert_eq!(fault_of(name, fields), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_says_what_is_wrong_and_never_what_stands_there() {
+        for (name, fields, words) in [
+            (SecretName::Models, json!({}), "has no ANTHROPIC_API_KEY"),
+            (SecretName::Models, json!({ "ANTHROPIC_API_KEY": "" }), "a ANTHROPIC_API_KEY that is empty"),
+            (SecretName::Models, json!({ "ANTHROPIC_API_KEY": "s3cret s3cret" }), "no key has"),
+            (SecretName::Models, json!({ "ANTHROPIC_API_KEY": ["s3cret"] }), "no key has"),
+            (SecretName::Forge, json!({}), "neither github_token nor"),
+            (SecretName::Forge, json!({ "github_app_id": 1 }), "neither github_token nor"),
+            (SecretName::Forge, json!({ "github_tokn": "s3cret" }), "a field github_tokn; those that count"),
+            (SecretName::Forge, json!({ "github_token": "s3cret\nx" }), "no token has"),
+            (SecretName::Forge, json!({ "github_app_id": "s3cret" }), "is no number"),
+            (SecretName::Forge, json!({ "github_app_id": 1, "github_private_key": "s3cret" }), "no RSA key"),
+            (SecretName::Forge, json!({ "github_token": "s3cret", "github_api_url": "http://a" }), "no https"),
+            (SecretName::Signing, json!({ "token_key": "s3cret" }), "64 hexadecimal"),
+        ] {
+            let Some(Fault::Wrong(said) | Fault::Incomplete(said)) = fault_of(name, fields) else { panic!("{words}") };
+            assert!(said.contains(words) && !said.contains("s3cret"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_no_json_is_told_how_and_not_repeated() {
+        let problem = object(SecretName::Models, "sk-ant-s3cret").unwrap_err().message;
+        assert!(problem.contains("--field ANTHROPIC_API_KEY") && !problem.contains("s3cret"), "{problem}");
+        assert!(object(SecretName::Forge, r#"{"github_token":"t"}"#).is_ok());
+    }
+
+    #[test]
+    fn every_condition_but_the_good_one_has_a_cure() {
+        let malformed = Condition::Malformed("has no ANTHROPIC_API_KEY".into());
+        for condition in [Condition::Absent, Condition::Empty, malformed] {
+            for name in SecretName::ALL {
+                assert!(condition.cure(name, "dev").unwrap().contains("--stage dev"), "{condition:?}");
+            }
+        }
+        assert_eq!(Condition::Good(vec!["a".into()]).cure(SecretName::Forge, "dev"), None);
+    }
+}

@@ -1,0 +1,42 @@
+//! What stands in the way of removing a stage: a bucket that is not empty, a table that is protected.
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::{Store, StoreError};
+
+/// How many objects are deleted at once.
+const AT_ONCE: usize = 32;
+
+impl Store {
+    /// Deletes every object of the bucket, and returns how many there were. There is no way back.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; what was deleted until then is gone.
+    pub async fn empty_bucket(&self) -> Result<usize, StoreError> {
+        let (bucket, mut deleted) = (&self.0.names.bucket, 0);
+        loop {
+            // What was listed is gone by the next time, so every page is the first one.
+            let listed = self.s3().list_objects_v2().bucket(bucket).send().await;
+            let listed = listed.map_err(|error| StoreError::unavailable("list the bucket", error))?;
+            let keys: Vec<&str> = listed.contents().iter().filter_map(|object| object.key()).collect();
+            if keys.is_empty() {
+                return Ok(deleted);
+            }
+            let delete = async |key: &str| self.s3().delete_object().bucket(bucket).key(key).send().await;
+            let deletes = futures::stream::iter(&keys).map(|key| delete(key)).buffer_unordered(AT_ONCE);
+            let all: Result<Vec<_>, _> = deletes.try_collect().await;
+            all.map_err(|error| StoreError::unavailable("delete an object", error))?;
+            deleted += keys.len();
+        }
+    }
+
+    /// Whether the table is protected from deletion.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], also if there is no table.
+    pub async fn is_table_protected(&self) -> Result<bool, StoreError> {
+        let sent = self.dynamodb().describe_table().table_name(&self.0.names.table).send().await;
+        let described = sent.map_err(|error| StoreError::unavailable("look at the table", error))?;
+        Ok(described.table().and_then(|table| table.deletion_protection_enabled()).unwrap_or(false))
+    }
+}
