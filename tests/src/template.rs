@@ -10,9 +10,14 @@ use crate::machines::repository;
 pub struct Template(pub Value);
 
 impl Template {
-    /// The template of the repository.
+    /// The template of a stage.
     pub fn load() -> Self {
-        let path = repository().join("infra/template.yaml");
+        Self::load_from("infra/template.yaml")
+    }
+
+    /// A template of the repository, by its path.
+    pub fn load_from(path: &str) -> Self {
+        let path = repository().join(path);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self::parse(&text)
     }

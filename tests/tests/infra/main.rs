@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
 mod bill;
+mod bootstrap;
 mod bounds;
 mod functions;
 mod machines;
