@@ -8,12 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
 use serde_json::Value;
 
+use crate::artefacts::{self, FIRST_POLL, LARGEST_BYTES, RESIDENT_KIB};
+
 const PAGE: &str = "docs/benchmarks.md";
-const RECORDING: &str = "crates/cli/demo/cassette.jsonl";
 
 /// One line of the table.
 #[derive(Debug, PartialEq)]
-struct Row {
+pub(crate) struct Row {
     what: String,
     measured: String,
     target: String,
@@ -33,18 +34,14 @@ impl Row {
     }
 }
 
-/// Measures the engine and the demo, and with `clone` the whole way from a fresh clone to the demo's last line.
-///
-/// What is not measured this time keeps its line.
-pub(crate) fn run(root: &Path, clone: bool) -> Result<()> {
-    let mut rows = engine(root)?;
-    if std::fs::metadata(root.join(RECORDING))?.len() > 0 {
-        rows.push(demo(root)?);
-        if clone {
-            rows.push(from_clone(root)?);
-        }
-    } else {
-        println!("{RECORDING} is empty: the demo is not measured");
+/// Something that is measured.
+pub(crate) type Bench = fn(&Path) -> Result<Vec<Row>>;
+
+/// Measures, and rewrites the page. What is not measured this time keeps its line.
+pub(crate) fn run(root: &Path, benches: &[Bench]) -> Result<()> {
+    let mut rows = Vec::new();
+    for bench in benches {
+        rows.extend(bench(root)?);
     }
     let page = root.join(PAGE);
     let old = std::fs::read_to_string(&page).unwrap_or_default();
@@ -57,7 +54,7 @@ pub(crate) fn run(root: &Path, clone: bool) -> Result<()> {
 }
 
 /// The engine's benchmark prints one object for each way of running.
-fn engine(root: &Path) -> Result<Vec<Row>> {
+pub(crate) fn engine(root: &Path) -> Result<Vec<Row>> {
     let bench = ["bench", "--locked", "--package", "embedded-cloud", "--bench", "engine", "--", "--json"];
     println!("$ cargo {}", bench.join(" "));
     let printed = crate::output(root, "cargo", &bench)?;
@@ -89,7 +86,7 @@ fn engine_rows(figures: &Value) -> Result<[Row; 3]> {
 }
 
 /// The demo, without the time of the commands that are the target project's own.
-fn demo(root: &Path) -> Result<Row> {
+pub(crate) fn demo(root: &Path) -> Result<Vec<Row>> {
     crate::run(root, "cargo", &["build", "--release", "--locked", "--package", "gatewright"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let state = tempfile::tempdir()?;
@@ -106,8 +103,8 @@ fn demo(root: &Path) -> Result<Row> {
     let commands = project_time(&log)?;
     let own = whole.saturating_sub(commands);
     let measured = format!("{:.1} s, and {:.1} s the project's own", own.as_secs_f64(), commands.as_secs_f64());
-    Ok(Row::new("demo, without the commands of its project", measured)
-        .target("under 3 s", own < Duration::from_secs(3)))
+    let row = Row::new("demo, without the commands of its project", measured);
+    Ok(vec![row.target("under 3 s", own < Duration::from_secs(3))])
 }
 
 /// What the runner's log says of the project's commands, added up.
@@ -121,7 +118,7 @@ fn project_time(log: &str) -> Result<Duration> {
 }
 
 /// From `git clone` to the demo's last line; the registry's packages may be there already.
-fn from_clone(root: &Path) -> Result<Row> {
+pub(crate) fn from_clone(root: &Path) -> Result<Vec<Row>> {
     let place = tempfile::tempdir()?;
     let begun = Instant::now();
     let clone = place.path().join("gatewright");
@@ -136,8 +133,26 @@ fn from_clone(root: &Path) -> Result<Row> {
     ensure!(status.success(), "the demo of a fresh clone failed ({status})");
     let whole = begun.elapsed();
     let measured = format!("{} min {} s", whole.as_secs() / 60, whole.as_secs() % 60);
-    Ok(Row::new("from `git clone` to the demo's last line", measured)
-        .target("within 8 min on two cores", whole <= Duration::from_secs(480)))
+    let row = Row::new("from `git clone` to the demo's last line", measured);
+    Ok(vec![row.target("within 8 min on two cores", whole <= Duration::from_secs(480))])
+}
+
+/// L1: how large each function's archive is, how fast it asks for its first event, what it then occupies.
+pub(crate) fn lambdas(root: &Path) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for artefact in artefacts::build(root)? {
+        let (bytes, (first_poll, resident_kib)) = (artefact.zip_bytes()?, artefact.start()?);
+        let (milliseconds, mib) = (first_poll.as_secs_f64() * 1e3, |bytes: f64| bytes / f64::from(1 << 20));
+        let measured = format!(
+            "first poll {milliseconds:.1} ms, resident {:.1} MiB, zip {:.2} MiB",
+            mib(resident_kib as f64 * 1024.0),
+            mib(bytes as f64)
+        );
+        println!("{}: {measured}", artefact.function);
+        let met = first_poll <= FIRST_POLL && resident_kib <= RESIDENT_KIB && bytes <= LARGEST_BYTES;
+        rows.push(Row::new(format!("Lambda `{}`", artefact.function), measured).target("10 ms, 15 MiB, 4 MiB", met));
+    }
+    Ok(rows)
 }
 
 /// Processor, memory and kernel, as Linux tells them.
@@ -172,8 +187,8 @@ fn written(machine: &str, date: &str, rows: &[Row], old: &str) -> String {
 
 const HEAD: &str = "# Benchmarks
 
-Written by `cargo xtask bench`, which measures again and rewrites this page; with `--clone` also the way from a fresh clone. It fails if
-a target is missed. Measure on a machine that does nothing else.
+Written by `cargo xtask bench`, which measures again and rewrites this page; with `--clone` also the way from a fresh clone, with
+`--lambdas` what `sam build` makes instead. It fails if a target is missed. Measure on a machine that does nothing else.
 ";
 
 const TAIL: &str = "
@@ -189,6 +204,10 @@ round: a durable wall time means nothing without it. The load of the machine mov
 Checkpoints of the log (two more `fsync`s in some thousand commits) are not counted.
 
 **Demo**: `gatewright demo --yes` by the wall clock, less the time of the commands that belong to its project (setup, build, checks, held-out tests).
+
+**Lambdas**: each function's program as `sam build` makes it, started nine times with an empty environment
+but for Lambda's; from the start of the process to its request for the first event, and what the process then occupies; the medians. The zip is the
+archive that is uploaded.
 ";
 
 #[cfg(test)]

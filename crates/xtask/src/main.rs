@@ -1,6 +1,7 @@
 //! Chores of the repository.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the terminal")]
 
+mod artefacts;
 mod bans;
 mod bench;
 mod check;
@@ -17,7 +18,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo xtask check|test [--world]|readme|bench [--clone]";
+const USAGE: &str = "usage: cargo xtask check|test [--world]|readme|bench [--clone|--lambdas]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,8 +28,9 @@ fn main() -> ExitCode {
         ["test"] => test::run(&root()),
         ["test", "--world"] => world::run(&root()),
         ["readme"] => readme::run(&root()),
-        ["bench"] => bench::run(&root(), false),
-        ["bench", "--clone"] => bench::run(&root(), true),
+        ["bench"] => bench::run(&root(), &[bench::engine, bench::demo]),
+        ["bench", "--clone"] => bench::run(&root(), &[bench::engine, bench::demo, bench::from_clone]),
+        ["bench", "--lambdas"] => bench::run(&root(), &[bench::lambdas]),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);

@@ -27,8 +27,11 @@ const fn from_pypi(folder: &'static str, pinned: &'static [&'static str]) -> Par
     Part { folder, registry: Registry::PyPi, pinned }
 }
 
+const SAM: Part = from_pypi("sam", &["aws-sam-cli==1.170.0", "cfn-lint==1.58.0"]);
+/// Brings a C compiler of its own, some 400 MB: only whoever builds for Lambda installs it.
+const CARGO_LAMBDA: Part = from_pypi("cargo-lambda", &["cargo-lambda==1.9.2"]);
 const PARTS: &[Part] = &[
-    from_pypi("sam", &["aws-sam-cli==1.170.0", "cfn-lint==1.58.0"]),
+    SAM,
     from_pypi("ministack", &["ministack==1.5.33", "aws-sam-translator==1.115.0", "boto3==1.43.106"]),
     from_pypi("aws", &["awscli==1.46.3", "boto3==1.44.8"]),
     from_pypi("checkov", &["checkov==3.3.30"]),
@@ -65,6 +68,13 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     timed("test", &mut minutes, || test(root, &world))?;
     println!("\n{}", minutes.join(", "));
     Ok(())
+}
+
+/// Installs what builds the functions for Lambda, and says where.
+pub(crate) fn builders(root: &Path) -> Result<PathBuf> {
+    let world = root.join("target/world");
+    [SAM, CARGO_LAMBDA].iter().try_for_each(|part| part.install(&world))?;
+    Ok(world)
 }
 
 fn timed(name: &str, minutes: &mut Vec<String>, step: impl FnOnce() -> Result<()>) -> Result<()> {
