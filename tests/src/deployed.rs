@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lambda_host::{OsRandomness, SystemClock};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use store::{GrantKind, Names, NewGrant, Store};
 
@@ -25,12 +26,12 @@ const STAGE: &str = "dev";
 /// How often something is looked at that another process does.
 const PAUSE: Duration = Duration::from_millis(100);
 /// After so long a thing that should happen has not.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A stage that runs. It ends with this value.
 pub struct Deployed {
     ministack: MiniStack,
-    _cloud: Served,
+    cloud: Served,
     outputs: BTreeMap<String, String>,
     pub store: Store,
     http: reqwest::Client,
@@ -40,19 +41,53 @@ pub struct Deployed {
 impl Deployed {
     /// Deploys the template with the programs that are built beside the tests.
     pub async fn start() -> Self {
+        Self::edited(&[]).await
+    }
+
+    /// The same, with these texts of the template replaced by others.
+    pub async fn edited(edits: &[(&str, &str)]) -> Self {
         let (world, port) = (World::quick(), free_port());
         let step_functions = format!("http://127.0.0.1:{port}");
         let variables =
             [("AWS_ENDPOINT_URL_SFN", step_functions.as_str()), ("AWS_ENDPOINT_URL_SCHEDULER", &step_functions)];
         let ministack = MiniStack::start(&variables);
-        ministack.deploy(STAGE, |function| starter(&world, function));
+        ministack.deploy_edited(STAGE, |function| starter(&world, function), edits);
         let cloud = serve(&world, port, ministack.address());
         let outputs = ministack.outputs(STAGE);
         define(&ministack, &step_functions, &outputs).await;
         let names = Names { bucket: outputs["BucketName"].clone(), ..Names::for_stage(STAGE) };
         let store = Store::new(&ministack.sdk_config(), names, Arc::new(SystemClock), Arc::new(OsRandomness));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { ministack, _cloud: cloud, outputs, store, http, world }
+        Self { ministack, cloud, outputs, store, http, world }
+    }
+
+    /// How often the executions of a machine (by its output, say `TaskArn`) entered a state.
+    pub async fn entered(&self, machine: &str, state: &str) -> usize {
+        let config = aws_sdk_sfn::config::Builder::from(&self.ministack.sdk_config());
+        let embedded = aws_sdk_sfn::Client::from_conf(config.endpoint_url(self.cloud.address()).build());
+        let listed = embedded.list_executions().state_machine_arn(&self.outputs[machine]).send().await.unwrap();
+        let mut count = 0;
+        for execution in listed.executions() {
+            let asked = embedded.get_execution_history().execution_arn(execution.execution_arn());
+            let events = asked.max_results(1_000).send().await.unwrap().events;
+            let names = events.iter().filter_map(|event| event.state_entered_event_details());
+            count += names.filter(|entered| entered.name() == state).count();
+        }
+        count
+    }
+
+    /// `kill -9` for the processes that serve a function here and now; how many there were.
+    pub fn kill(&self, function: &str) -> usize {
+        let ours = format!("AWS_ENDPOINT_URL={}\0", self.ministack.address());
+        let serves = |process: &PathBuf| {
+            fs::read_link(process.join("exe")).is_ok_and(|served| served == program(function))
+                && fs::read(process.join("environ")).is_ok_and(|environment| {
+                    environment.windows(ours.len()).any(|variable| variable == ours.as_bytes())
+                })
+        };
+        let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).filter(serves);
+        let ids = processes.map(|process| process.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        ids.map(|id| kill_process(Pid::from_raw(id).unwrap(), Signal::KILL).unwrap()).count()
     }
 
     /// Sets a secret's value.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a harness fails loudly, and its names say what they do")]
 
+pub mod alone;
 pub mod demo;
 #[cfg(feature = "world")]
 pub mod deployed;
@@ -18,7 +19,7 @@ pub mod state;
 pub mod template;
 pub mod world;
 
-pub use provider::Provider;
+pub use provider::{Hitch, Provider};
 pub use running::Running;
 pub use script::Script;
 pub use stage::Stage;

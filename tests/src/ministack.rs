@@ -79,7 +79,19 @@ impl MiniStack {
     /// # Panics
     /// With what it printed, if it fails.
     pub fn deploy(&self, stage: &str, artefact: impl Fn(&str) -> PathBuf) -> String {
+        self.deploy_edited(stage, artefact, &[])
+    }
+
+    /// The same, with these texts of the template replaced by others.
+    pub fn deploy_edited(&self, stage: &str, artefact: impl Fn(&str) -> PathBuf, edits: &[(&str, &str)]) -> String {
         self.lay_out(artefact);
+        let template = self.folder.path().join("infra/template.yaml");
+        let text = fs::read_to_string(&template).unwrap();
+        let edited = edits.iter().fold(text, |text, (from, to)| {
+            assert!(text.contains(from), "the template has no {from}");
+            text.replace(from, to)
+        });
+        fs::write(&template, edited).unwrap();
         let stage_parameter = format!("Stage={stage}");
         let stack = format!("gatewright-{stage}");
         self.sam(&[

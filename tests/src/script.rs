@@ -117,6 +117,13 @@ impl Script {
         self
     }
 
+    /// The same for one run after the other.
+    #[must_use]
+    pub fn twice(mut self) -> Self {
+        self.entries.extend(self.entries.clone());
+        self
+    }
+
     /// The answers, in the order they were added.
     pub fn responses(&self) -> Vec<ModelResponse> {
         self.entries.iter().map(|entry| entry.response.clone()).collect()
