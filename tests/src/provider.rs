@@ -12,6 +12,7 @@ use agent::ports::{ModelResponse, Part, StopReason};
 use serde_json::{Value, json};
 
 use crate::Script;
+use crate::machines::roles;
 
 /// What a request meets instead of the script's next answer, or before it.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +39,30 @@ impl Provider {
 
     /// The same, but the requests with these numbers, from 1, meet something.
     pub fn with_hitches(script: &Script, hitches: &[(usize, Hitch)]) -> Self {
+        let mut answers = script.responses().into_iter();
+        Self::serving(hitches, move |_| answers.next())
+    }
+
+    /// Answers many runs at once, whose sessions all go as the script's first round does.
+    pub fn for_many(script: &Script) -> Self {
+        let script = script.clone();
+        Self::serving(&[], move |body| {
+            let request: Value = serde_json::from_str(body).unwrap();
+            let system = request["system"].to_string().to_lowercase();
+            let role = roles().into_iter().find(|role| system.contains(&format!("# {role}\\n")))?;
+            let said = request["messages"].as_array()?.iter().filter(|message| message["role"] == "assistant").count();
+            script.answer(&role, said)
+        })
+    }
+
+    fn serving(
+        hitches: &[(usize, Hitch)],
+        mut next: impl FnMut(&str) -> Option<ModelResponse> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, requests) = (listener.local_addr().unwrap(), Arc::<(Mutex<Vec<String>>, Condvar)>::default());
         let hitches: BTreeMap<usize, Hitch> = hitches.iter().copied().collect();
-        let (mut answers, kept, mut held) = (script.responses().into_iter(), requests.clone(), Vec::new());
+        let (kept, mut held) = (requests.clone(), Vec::new());
         thread::spawn(move || {
             for connection in listener.incoming() {
                 let mut connection = connection.unwrap();
@@ -49,7 +70,7 @@ impl Provider {
                 let Some(body) = request_body(&mut connection) else { continue };
                 let number = {
                     let mut requests = kept.0.lock().unwrap();
-                    requests.push(body);
+                    requests.push(body.clone());
                     kept.1.notify_all();
                     requests.len()
                 };
@@ -66,7 +87,7 @@ impl Provider {
                     Some(Hitch::Slow(time)) => pass(*time),
                     None => {}
                 }
-                match answers.next() {
+                match next(&body) {
                     Some(answer) => respond(&mut connection, "200 OK", &message(&answer)),
                     None => respond(
                         &mut connection,

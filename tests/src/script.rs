@@ -124,6 +124,12 @@ impl Script {
         self
     }
 
+    /// What a role says after so many answers of its session.
+    pub fn answer(&self, role: &str, said: usize) -> Option<ModelResponse> {
+        let of_role = self.entries.iter().filter(|entry| entry.session.as_str().starts_with(role));
+        of_role.map(|entry| entry.response.clone()).nth(said)
+    }
+
     /// The answers, in the order they were added.
     pub fn responses(&self) -> Vec<ModelResponse> {
         self.entries.iter().map(|entry| entry.response.clone()).collect()
