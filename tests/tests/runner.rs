@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -323,6 +325,46 @@ async fn two_runners_do_not_share_a_folder() {
     let mut runner = stage.start(&[]);
     runner.until("the stage answers");
     assert!(stage.once().expect(69).said("choose another --state"));
+}
+
+/// A CloudFormation whose every stack has this output `ApiUrl`.
+fn cloud_formation(api: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let output = format!("<member><OutputKey>ApiUrl</OutputKey><OutputValue>{api}</OutputValue></member>");
+    let stack = format!(
+        "<StackName>gatewright-dev</StackName><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>{output}</Outputs>"
+    );
+    let result = format!("<DescribeStacksResult><Stacks><member>{stack}</member></Stacks></DescribeStacksResult>");
+    let body = format!("<DescribeStacksResponse>{result}</DescribeStacksResponse>");
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            // One packet holds such a request.
+            connection.read(&mut [0; 16 * 1024]).unwrap();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\nconnection: close";
+            write!(connection, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_stage_is_looked_up() {
+    let stage = Stage::new().await;
+    let job = stage.queue("j-1", "true").await;
+    let command = |name: &str| {
+        let mut command = stage.world.command(&["runner", "--once", "--stage", name]);
+        command.env(BEARER, &stage.bearer).env("AWS_REGION", "eu-north-1");
+        command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret").env_remove("AWS_SESSION_TOKEN");
+        command.env("AWS_ENDPOINT_URL_CLOUDFORMATION", cloud_formation(&stage.gateway.url()));
+        command
+    };
+    Ended::of(&command("dev").output().unwrap()).expect(0);
+    assert!(stage.end(&job).await.is_ok());
+    assert!(Ended::of(&command("local").output().unwrap()).expect(65).said("that is this machine"));
+    let nobody = Ended::of(&command("dev").env_remove("AWS_ACCESS_KEY_ID").output().unwrap()).expect(69);
+    assert!(nobody.said("AWS_ACCESS_KEY_ID"), "{nobody:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

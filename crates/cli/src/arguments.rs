@@ -188,10 +188,14 @@ pub(crate) struct Decision {
 #[command(after_help = "\
 Environment: GATEWRIGHT_RUNNER_BEARER, the runner's bearer (`gatewright aws tokens add --stage STAGE --runner NAME` makes one).
 Exit codes with --once: 0 the job was measured, 1 it could not be, 75 no job waits, 130 it was given back.")]
+#[command(group = clap::ArgGroup::new("where").required(true).multiple(true).args(["stage", "api"]))]
 pub(crate) struct RunnerOptions {
-    /// The address of the stage's API: the stack's output ApiUrl
+    /// The stage, whose address is looked up with the AWS credentials and the region of the environment
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) stage: Option<String>,
+    /// The address of the stage's API, which needs no credentials: the stack's output ApiUrl
     #[arg(long, env = "GATEWRIGHT_API", value_name = "URL")]
-    pub(crate) api: String,
+    pub(crate) api: Option<String>,
     /// End after one job, or at once if none waits
     #[arg(long)]
     pub(crate) once: bool,

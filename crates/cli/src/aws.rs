@@ -7,7 +7,7 @@ mod deploy;
 mod destroy;
 mod logs;
 mod secrets;
-mod stack;
+pub(crate) mod stack;
 mod status;
 mod tokens;
 mod tools;

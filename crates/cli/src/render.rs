@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use run_model::budget::{Budget, UsageEntry, UsageState};
 use run_model::change_set::ChangeSet;
+use run_model::claim::no_runner_is_alive;
 use run_model::diff;
 use run_model::evidence::{Evidence, Purpose};
 use run_model::gate::{Gate, GateDecision, GateKind, GateState};
@@ -18,6 +19,8 @@ use crate::screen::hanging;
 
 /// Everything the texts are made of.
 pub(crate) struct Facts {
+    /// Why nothing moves, and what to do about it.
+    pub(crate) blocked_by: Option<String>,
     pub(crate) run: RunRecord,
     pub(crate) tasks: Vec<TaskRecord>,
     pub(crate) evidence: BTreeMap<Purpose, Evidence>,
@@ -47,7 +50,9 @@ impl Facts {
             Some(plan) => Some(store.get_json(plan).await?),
             None => None,
         };
+        let is_blocked = run.status == RunStatus::Running && store.waits_for_a_runner(&run.run_id).await?;
         Ok(Self {
+            blocked_by: is_blocked.then(|| no_runner_is_alive(None)),
             tasks: store.tasks(&run.run_id).await?,
             usage: store.usage(&run.run_id).await?,
             budget: store.budget(&run.run_id).await?,
@@ -173,6 +178,9 @@ pub(crate) fn report(facts: &Facts) -> String {
     line(&mut text, &format!("\nRun {}: {}", run.run_id, words(run.status)));
     if let Some(outcome) = &run.outcome {
         line(&mut text, &format!("  {}", hanging(&outcome.reason, "  ")));
+    }
+    if let Some(reason) = &facts.blocked_by {
+        line(&mut text, &format!("  Nothing moves: {reason}"));
     }
     for notice in &run.notices {
         line(&mut text, &format!("  note: {}", hanging(notice, "    ")));

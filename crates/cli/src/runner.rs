@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use config::SandboxMode;
-use lambda_host::{OsRandomness, SystemClock};
+use lambda_host::{Environment, OsRandomness, SystemClock};
 use run_model::Randomness;
 use runner::remote::{Access, ApiAddress, ApiError, ApiJobs, Stop, Told};
 use runner::{End, Runner};
@@ -15,17 +15,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::{self, Receiver, Sender};
 
 use crate::arguments::RunnerOptions;
+use crate::aws::stack;
 use crate::doctor::{self, Finding};
 use crate::problem::{FAILED, INTERRUPTED, NOTHING_WAITS, Problem};
 use crate::screen;
 use crate::settings::environment;
+use crate::signed::Signed;
+use crate::stage::Stage;
 
 /// The variable with the runner's bearer: never an argument, which every user of the machine can read.
 const BEARER: &str = "GATEWRIGHT_RUNNER_BEARER";
 
 pub(crate) async fn run(state: &Path, options: RunnerOptions) -> Result<u8, Problem> {
-    let address = ApiAddress::parse(&options.api)
-        .map_err(|problem| Problem::input(format!("--api {:?}: {problem}", options.api)))?;
+    let address = match &options.stage {
+        Some(stage) => address_of(stage).await?,
+        None => options.api.clone().unwrap_or_default(),
+    };
+    let address =
+        ApiAddress::parse(&address).map_err(|problem| Problem::input(format!("--api {address:?}: {problem}")))?;
     let bearer = environment(BEARER).ok_or_else(|| {
         let cure = "make one with `gatewright aws tokens add --stage STAGE --runner NAME` and export it";
         Problem::missing(format!("{BEARER} is not set: {cure}"))
@@ -46,6 +53,15 @@ pub(crate) async fn run(state: &Path, options: RunnerOptions) -> Result<u8, Prob
     };
     listening.abort();
     outcome
+}
+
+/// The address of a stage's API, as its stack has it.
+async fn address_of(stage: &str) -> Result<String, Problem> {
+    Stage::of_environment(stage)?;
+    let stack = stack::require(&Signed::of(&Environment::of_process())?, stage).await?;
+    let cure = "deploy it with `gatewright aws deploy`";
+    let unfinished = || Problem::input(format!("--stage {stage}: its stack has no output ApiUrl yet: {cure}"));
+    stack.outputs.get("ApiUrl").cloned().ok_or_else(unfinished)
 }
 
 async fn always(runner: &Runner<ApiJobs>, stop: Receiver<Stop>) -> Result<u8, Problem> {

@@ -105,6 +105,7 @@ pub(crate) async fn as_json(store: &Store, run: &RunRecord) -> Result<Value, Pro
         "commit": run.commit,
         "risk": run.risk,
         "outcome": run.outcome,
+        "blocked_by": facts.blocked_by,
         "notices": run.notices,
         "evidence": facts.evidence.values().collect::<Vec<_>>(),
         "changed": facts.files.iter().map(|file| json!({

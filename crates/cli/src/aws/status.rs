@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_sfn::Client;
 use reqwest::{Method, Url};
+use run_model::claim::no_runner_is_alive;
 use run_model::run::{RunRecord, RunStatus};
 use store::{Store, StoreError};
 
@@ -47,6 +48,7 @@ pub(crate) async fn run(name: &str) -> Result<u8, Problem> {
         lines.extend(of_secrets(&stage).await?);
         lines.extend(of_machines(&account, &stack).await?);
         lines.push(of_runs(&stage.store).await?);
+        lines.push(of_runners(&stage.store, stack.outputs.get("ApiUrl")).await?);
     }
     lines.push(Line::good("idle", idle(&stack)));
     let mut code = 0;
@@ -204,6 +206,13 @@ pub(crate) async fn at_work(store: &Store) -> Result<Vec<RunRecord>, StoreError>
     let mut runs = store.list_runs(LOOKED_AT).await?;
     runs.retain(|run| !run.status.is_final());
     Ok(runs)
+}
+
+/// Who would run the checks now. A stage that has nobody is well as long as nobody asks it for anything.
+async fn of_runners(store: &Store, api: Option<&String>) -> Result<Line, Problem> {
+    let alive: Vec<String> = store.runners_alive().await?.into_iter().map(|runner| runner.name).collect();
+    let what = if alive.is_empty() { no_runner_is_alive(api.map(String::as_str)) } else { alive.join(", ") };
+    Ok(Line::good("runners", what))
 }
 
 async fn of_runs(store: &Store) -> Result<Line, Problem> {

@@ -23,6 +23,7 @@ fn facts(status: &str, more: Value) -> Facts {
     let [added, removed] = ["new", "old"].map(|text| json!([{ "number": 1, "text": text }]));
     let file = json!({ "path": "src/lib.rs", "change": "modified", "added": added, "removed": removed, "text": text });
     Facts {
+        blocked_by: None,
         run: serde_json::from_value(run).unwrap(),
         tasks: vec![serde_json::from_value(task).unwrap()],
         evidence: [
@@ -156,4 +157,13 @@ fn moments_read_as_dates() {
 fn money_keeps_four_digits() {
     assert_eq!(usd(1_234_567), "$1.2346");
     assert_eq!(usd(0), "$0.0000");
+}
+
+#[test]
+fn a_run_whose_checks_nobody_takes_says_what_to_do() {
+    let blocked = Facts { blocked_by: Some(no_runner_is_alive(None)), ..facts("running", json!({})) };
+    assert!(
+        report(&blocked).contains("  Nothing moves: no runner is alive: start one with `gatewright runner --api URL`")
+    );
+    assert!(!report(&facts("running", json!({}))).contains("Nothing moves"));
 }
