@@ -29,7 +29,7 @@ pub(crate) async fn run(options: BootstrapOptions) -> Result<u8, Problem> {
     screen::tell(format!("the account's OIDC provider for GitHub {told}: {provider}"));
     ready(&account, &repository.stack).await?;
     let arguments = repository.deploy(&region, &options.branch, &provider);
-    let said = tools::sam(&checkout.root, &arguments, &[]).await?;
+    let said = tools::sam(&checkout.root, &arguments).await?;
     let made = stack::find(&account.signed, &repository.stack).await?;
     let made =
         made.ok_or_else(|| Problem::missing(format!("the stack {} is not there after its deploy", repository.stack)))?;

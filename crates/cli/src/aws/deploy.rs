@@ -11,12 +11,6 @@ use crate::stage::Stage;
 
 /// Where the SAM CLI puts what it built.
 const BUILT: &str = ".aws-sam/build/template.yaml";
-/// Small rather than quickly built: a function's first call loads all of it.
-const SMALL: [(&str, &str); 3] = [
-    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s"),
-    ("CARGO_PROFILE_RELEASE_LTO", "fat"),
-    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
-];
 const OUR_TEMPLATE: &str = include_str!("../../../../infra/template.yaml");
 
 pub(crate) async fn run(options: DeployOptions) -> Result<u8, Problem> {
@@ -46,9 +40,9 @@ pub(crate) async fn run(options: DeployOptions) -> Result<u8, Problem> {
         screen::tell(format!("hardened: beyond the rest, {}", hardened_cost(OUR_TEMPLATE)));
     }
     if !plan.no_build {
-        tools::sam(&checkout.root, &plan.build(), &SMALL).await?;
+        tools::sam(&checkout.root, &plan.build()).await?;
     }
-    let deployed = tools::sam(&checkout.root, &plan.deploy(region, &checkout.commit), &[]).await;
+    let deployed = tools::sam(&checkout.root, &plan.deploy(region, &checkout.commit)).await;
     let after = stack::find(&account.signed, &plan.stack).await?;
     if let Err(problem) = deployed {
         return Err(explained(&account, after, problem).await?);
@@ -189,12 +183,13 @@ async fn show_next(plan: &Plan, stack: &Stack, stage: &Stage) -> Result<(), Prob
     let grants = stage.store.grants().await.map_err(|error| stage.problem(error))?;
     if grants.is_empty() {
         steps.push(format!("people: gatewright aws tokens add --stage {name} --person NAME --role tech_lead"));
+        let api = stack.outputs.get("ApiUrl").map_or("ADDRESS", String::as_str);
         steps.push(format!(
-            "a runner of checks: gatewright aws tokens add --stage {name} --runner NAME, then gatewright runner --stage \
-             {name} on a Linux machine"
+            "a runner of checks: gatewright aws tokens add --stage {name} --runner NAME, then on a Linux machine \
+             GATEWRIGHT_RUNNER_BEARER=... gatewright runner --api {api}"
         ));
     }
-    steps.push(format!("a run: gatewright run --stage {name} --repo OWNER/NAME --requirements TEXT"));
+    steps.push(format!("a run: gatewright run --stage {name} --repository OWNER/NAME --requirements TEXT"));
     screen::print("next:");
     for step in steps {
         screen::print(format!("  {step}"));

@@ -93,10 +93,10 @@ async fn git(folder: &Path, arguments: &[&str]) -> Result<String, Problem> {
 }
 
 /// Runs the SAM CLI in a folder, shows what it says, and returns it.
-pub(crate) async fn sam(folder: &Path, arguments: &[String], variables: &[(&str, &str)]) -> Result<String, Problem> {
+pub(crate) async fn sam(folder: &Path, arguments: &[String]) -> Result<String, Problem> {
     screen::tell(format!("$ sam {}", arguments.join(" ")));
     let mut command = Command::new("sam");
-    command.args(arguments).current_dir(folder).envs(variables.iter().copied()).env("SAM_CLI_TELEMETRY", "0");
+    command.args(arguments).current_dir(folder).env("SAM_CLI_TELEMETRY", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| Problem::missing(format!("sam cannot be started: {error}")))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
