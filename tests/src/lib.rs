@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![allow(clippy::unwrap_used, missing_docs, reason = "a harness fails loudly, and its names say what they do")]
 
+pub mod account;
 pub mod alone;
 pub mod demo;
 #[cfg(feature = "world")]
