@@ -7,7 +7,7 @@ use tests::Provider;
 
 use crate::stage::{RIGHT, Stage, request, script};
 
-/// At once. A stage takes more; on two cores, which the emulator, the programs and the checks share, these take two minutes.
+/// At once. A stage takes more; on two cores, which the emulator, the programs and the checks share, these take a minute.
 const RUNS: usize = 12;
 /// How often the list is looked at.
 const PAUSE: Duration = Duration::from_millis(500);
