@@ -1,6 +1,12 @@
 //! A record is a row with a body: JSON, versioned, by reference when it is large.
 
+use std::io::{self, Read, Write as _};
+
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use run_model::RunId;
 use run_model::run::ArtefactRef;
 use serde::Serialize;
@@ -10,8 +16,14 @@ use crate::events::NewEvent;
 use crate::table::{ATTEMPTS, Attributes, Condition, Key, Write, number, text};
 use crate::{Store, StoreError};
 
-/// Bodies longer than this lie in the object store: DynamoDB refuses items over 400 KB, and the index holds a copy.
+/// Bodies longer than this are kept compressed: DynamoDB charges by the KB that is written, twice in a transaction.
+const LARGEST_PLAIN_BODY: usize = 700;
+/// Bodies that are longer even so lie in the object store: DynamoDB refuses items over 400 KB.
 const LARGEST_BODY: usize = 300 * 1024;
+/// The attributes that hold a body, of which an item has one: as text, compressed, and where it lies.
+const BODY: &str = "body";
+const BODY_COMPRESSED: &str = "body_gz";
+const BODY_ELSEWHERE: &str = "body_ref";
 
 /// Something the table keeps under one key.
 pub(crate) trait Record: Serialize + DeserializeOwned + Send + Sync {
@@ -41,6 +53,17 @@ pub(crate) fn number_of(item: &Attributes, name: &str) -> Option<i64> {
 /// A text of an item, if it has it.
 pub(crate) fn text_of<'a>(item: &'a Attributes, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+/// Whether an item has a body.
+pub(crate) fn has_body(item: &Attributes) -> bool {
+    [BODY, BODY_COMPRESSED, BODY_ELSEWHERE].iter().any(|name| item.contains_key(*name))
+}
+
+fn compressed(text: &str) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes())?;
+    encoder.finish()
 }
 
 /// Refuses an item that a newer program wrote. An item without a schema is from before there was one.
@@ -76,21 +99,30 @@ impl Store {
         body: &(impl Serialize + Sync),
     ) -> Result<Option<(String, AttributeValue)>, StoreError> {
         let body = serde_json::to_string(body).map_err(|error| StoreError::corrupt(key, error))?;
-        if body.len() <= LARGEST_BODY {
-            return Ok(Some(("body".into(), text(body))));
+        if body.len() <= LARGEST_PLAIN_BODY {
+            return Ok(Some((BODY.into(), text(body))));
+        }
+        let small = compressed(&body).map_err(|error| StoreError::corrupt(key, error))?;
+        if small.len() <= LARGEST_BODY {
+            return Ok(Some((BODY_COMPRESSED.into(), AttributeValue::B(Blob::new(small)))));
         }
         let reference = self.put_hashed(&format!("runs/{run}/records"), body.into_bytes()).await?;
         let reference = serde_json::to_string(&reference).map_err(|error| StoreError::corrupt(key, error))?;
-        Ok(Some(("body_ref".into(), text(reference))))
+        Ok(Some((BODY_ELSEWHERE.into(), text(reference))))
     }
 
     /// The body of an item, wherever it lies.
     pub(crate) async fn decode_body<T: DeserializeOwned>(&self, item: &Attributes) -> Result<T, StoreError> {
         let damaged = |problem: &dyn std::fmt::Display| StoreError::corrupt(Key::read(item), problem);
-        if let Some(body) = text_of(item, "body") {
+        if let Some(body) = text_of(item, BODY) {
             return serde_json::from_str(body).map_err(|error| damaged(&error));
         }
-        let reference = text_of(item, "body_ref").ok_or_else(|| damaged(&"it has no body"))?;
+        if let Some(AttributeValue::B(body)) = item.get(BODY_COMPRESSED) {
+            let mut text = String::new();
+            GzDecoder::new(body.as_ref()).read_to_string(&mut text).map_err(|error| damaged(&error))?;
+            return serde_json::from_str(&text).map_err(|error| damaged(&error));
+        }
+        let reference = text_of(item, BODY_ELSEWHERE).ok_or_else(|| damaged(&"it has no body"))?;
         let reference: ArtefactRef = serde_json::from_str(reference).map_err(|error| damaged(&error))?;
         serde_json::from_slice(&self.get_artefact(&reference).await?).map_err(|error| damaged(&error))
     }

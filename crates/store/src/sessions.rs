@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValue;
 use run_model::{RunId, SessionId};
 
-use crate::record::{check_schema, number_of};
+use crate::record::{check_schema, has_body, number_of};
 use crate::table::{Condition, Key, number};
 use crate::{Store, StoreError};
 
@@ -32,8 +32,7 @@ impl Store {
         };
         let epoch = number_of(&item, "epoch").and_then(|epoch| u64::try_from(epoch).ok());
         let epoch = epoch.ok_or_else(|| StoreError::corrupt(&key, "its epoch is no number"))?;
-        let begun = item.contains_key("body") || item.contains_key("body_ref");
-        let checkpoint = if begun { self.decode_body(&item).await? } else { Checkpoint::default() };
+        let checkpoint = if has_body(&item) { self.decode_body(&item).await? } else { Checkpoint::default() };
         Ok(HeldSession { session: session.clone(), epoch, checkpoint })
     }
 

@@ -31,7 +31,7 @@ impl Store {
         let index = GlobalSecondaryIndex::builder()
             .index_name(INDEX)
             .set_key_schema(Some(key_schema("gsi1pk", "gsi1sk").map_err(failed)?))
-            .projection(Projection::builder().projection_type(ProjectionType::All).build())
+            .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
             .build();
         let stream = StreamSpecification::builder()
             .stream_enabled(true)

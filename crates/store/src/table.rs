@@ -277,8 +277,21 @@ impl Store {
         Ok(output.map_err(|error| StoreError::unavailable("read the table", error))?.item)
     }
 
-    /// Reads up to `limit` items. The index may lag behind the table by a moment.
+    /// Reads up to `limit` items. The index may lag behind the table by a moment, and holds keys alone, so that a change of
+    /// a body is not written twice: each item is read as it is now, and one that has left the partition is left out.
     pub(crate) async fn query(&self, range: Range, limit: usize) -> Result<Vec<Attributes>, StoreError> {
+        let partition = range.in_index.then(|| text(&range.pk));
+        let found = self.query_once(range, limit).await?;
+        let Some(partition) = partition else { return Ok(found) };
+        let mut whole = Vec::with_capacity(found.len());
+        for listed in found {
+            let item = self.get(&Key::read(&listed)).await?;
+            whole.extend(item.filter(|item| item.get("gsi1pk") == Some(&partition)));
+        }
+        Ok(whole)
+    }
+
+    async fn query_once(&self, range: Range, limit: usize) -> Result<Vec<Attributes>, StoreError> {
         let (pk, sk) = if range.in_index { ("gsi1pk", "gsi1sk") } else { ("pk", "sk") };
         let request = self.dynamodb().query().table_name(&self.0.names.table);
         let mut items = request

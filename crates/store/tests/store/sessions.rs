@@ -1,6 +1,7 @@
 use agent::ports::{Checkpoint, Message, Part, PortError, Sessions, Speaker};
 use aws_sdk_dynamodb::types::AttributeValue;
-use run_model::SessionId;
+use run_model::time::SeededRandomness;
+use run_model::{Randomness, SessionId};
 
 use crate::world::{World, task_id};
 
@@ -43,11 +44,11 @@ async fn an_invocation_that_was_given_up_cannot_write() {
 async fn a_checkpoint_that_dynamodb_would_refuse_lies_in_the_object_store() {
     let (world, run) = World::with_run().await;
     let mut held = world.store.take(&run, &session()).await.unwrap();
-    held.checkpoint.messages.push(said("x".repeat(700_000)));
+    held.checkpoint.messages.push(said(SeededRandomness::new(1).hex_id(400_000)));
     world.store.save(&run, &held).await.unwrap();
 
     let item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
-    assert!(!item.contains_key("body"));
+    assert!(!item.contains_key("body") && !item.contains_key("body_gz"));
     assert!(item["body_ref"].as_s().unwrap().contains("runs/r-1/records/"));
     let mut next = world.store.take(&run, &session()).await.unwrap();
     assert_eq!(next.checkpoint, held.checkpoint);
@@ -56,6 +57,17 @@ async fn a_checkpoint_that_dynamodb_would_refuse_lies_in_the_object_store() {
     next.checkpoint = Checkpoint { turns: 3, ..Checkpoint::default() };
     world.store.save(&run, &next).await.unwrap();
     assert_eq!(world.store.take(&run, &session()).await.unwrap().checkpoint, next.checkpoint);
+}
+
+#[tokio::test]
+async fn what_is_written_is_charged_by_the_kilobyte_so_a_long_body_is_compressed() {
+    let (world, run) = World::with_run().await;
+    let mut held = world.store.take(&run, &session()).await.unwrap();
+    held.checkpoint.messages.push(said("a line of a file that says much the same as the next one\n".repeat(500)));
+    world.store.save(&run, &held).await.unwrap();
+    let item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
+    assert!(!item.contains_key("body") && item["body_gz"].as_b().unwrap().as_ref().len() < 1_024, "{item:?}");
+    assert_eq!(world.store.take(&run, &session()).await.unwrap().checkpoint, held.checkpoint);
 }
 
 #[tokio::test]

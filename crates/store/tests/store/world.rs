@@ -1,6 +1,7 @@
 //! What a test has: a store, its clock, and the table underneath.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -72,6 +73,18 @@ impl World {
     pub(crate) async fn raw_items(&self) -> Vec<HashMap<String, AttributeValue>> {
         let output = self.dynamodb.scan().table_name(&self.store.names().table).send().await.unwrap();
         output.items.unwrap_or_default()
+    }
+
+    /// Every item as people could read it: compressed bodies spelled out.
+    pub(crate) async fn readable(&self) -> String {
+        let mut text = String::new();
+        for mut item in self.raw_items().await {
+            if let Some(AttributeValue::B(body)) = item.remove("body_gz") {
+                flate2::read::GzDecoder::new(body.as_ref()).read_to_string(&mut text).unwrap();
+            }
+            text.push_str(&format!("{item:?}"));
+        }
+        text
     }
 
     /// Ids of the outbox items, with what they are about and where they stand.
