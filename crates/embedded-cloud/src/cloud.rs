@@ -23,6 +23,7 @@ use crate::dynamodb::DynamoDb;
 use crate::http::Services;
 use crate::lambda::Invoker;
 use crate::loopback::{CLOCK_FILE, Loopback, StandingClock};
+use crate::meter::{Meter, SubjectOf};
 use crate::objects::Objects;
 use crate::registry::Functions;
 use crate::scheduler::{Scheduler, SchedulerSources};
@@ -167,6 +168,23 @@ impl Cloud {
         sdk_config(InProcess::new(Arc::clone(&self.services), &self.options.state_dir))
     }
 
+    /// As [`Cloud::sdk_config`], for a part of this process that works outside of functions: what it asks for is counted as
+    /// that of a function of this name.
+    pub fn sdk_config_counted_as(&self, part: &'static str) -> SdkConfig {
+        sdk_config(InProcess::new(Arc::clone(&self.services), &self.options.state_dir).counted_as(part))
+    }
+
+    /// Counts from [`Cloud::start`] on what AWS would charge for, by whom it was for: see [`crate::meter`]. Functions behind an
+    /// endpoint ask from elsewhere and are not counted.
+    ///
+    /// # Errors
+    /// [`OpenError::File`] if the count cannot be kept; [`OpenError::StartedTwice`] if it is counted already.
+    pub fn count_for(&mut self, subject_of: SubjectOf) -> Result<(), OpenError> {
+        let folder = &self.options.state_dir;
+        let meter = Meter::open(folder, subject_of).map_err(unusable(folder))?;
+        self.services.meter.set(Arc::new(meter)).map_err(|_| OpenError::StartedTwice)
+    }
+
     /// The engine, for who watches executions or counts its commits.
     pub fn step_functions(&self) -> &StepFunctions {
         &self.services.step_functions
@@ -204,6 +222,12 @@ impl Cloud {
         begin: fn(&StepFunctions, Functions) -> Result<(), EngineError>,
     ) -> Result<(), OpenError> {
         let listener = self.listener.take().ok_or(OpenError::StartedTwice)?;
+        let functions = match (functions, self.services.meter.get()) {
+            (Functions::Linked(registry), Some(meter)) => {
+                registry.wrapped(|name, handler| meter.watch(name, handler)).into()
+            }
+            (functions, _) => functions,
+        };
         let invoker = Invoker { functions: functions.clone(), clock: Arc::clone(&self.options.clock) };
         if !self.services.set_functions(invoker.clone()) {
             return Err(OpenError::StartedTwice);

@@ -67,6 +67,8 @@ pub(crate) fn sdk_config(connector: impl HttpClient + 'static) -> SdkConfig {
 pub(crate) struct InProcess {
     services: Arc<Services>,
     state_dir: PathBuf,
+    /// Who asks, where that is counted besides what functions ask for.
+    part: Option<&'static str>,
 }
 
 /// Asks the driver over its socket; one connection a request.
@@ -77,12 +79,21 @@ pub(crate) struct OverSocket {
 
 impl InProcess {
     pub(crate) fn new(services: Arc<Services>, state_dir: &Path) -> Self {
-        InProcess { services, state_dir: state_dir.to_owned() }
+        InProcess { services, state_dir: state_dir.to_owned(), part: None }
+    }
+
+    /// The same, with what it asks for counted as this part's.
+    pub(crate) fn counted_as(self, part: &'static str) -> Self {
+        InProcess { part: Some(part), ..self }
     }
 
     async fn answer(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let request = plain_request(request).await?;
-        let response = self.services.answer(request).await.map_err(|Closed| {
+        let response = match (self.services.meter.get(), self.part) {
+            (Some(meter), Some(part)) => meter.within(part, self.services.answer(request)).await,
+            _ => self.services.answer(request).await,
+        };
+        let response = response.map_err(|Closed| {
             let source = io::Error::new(io::ErrorKind::NotConnected, "the embedded cloud was shut down");
             gone(self.state_dir, source)
         })?;

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dynoxide::DynoxideError;
+use dynoxide::actions;
 use dynoxide::actions::get_records::{GetRecordsRequest, GetRecordsResponse, Record};
 use dynoxide::actions::get_shard_iterator::GetShardIteratorRequest;
 use dynoxide::actions::list_streams::ListStreamsRequest;
+use dynoxide::types::ConsumedCapacity;
 use http::Response;
 use rusqlite::{Connection, params};
 use serde::Serialize;
@@ -54,19 +56,26 @@ impl DynamoDb {
         self.writes.subscribe()
     }
 
-    /// Answers one operation of the DynamoDB API; blocks on the disk.
-    pub(crate) fn handle(&self, operation: &str, body: &[u8]) -> Result<Response<Bytes>, AwsError> {
+    /// Answers one operation of the DynamoDB API; blocks on the disk. If it is `counted`, the answer bears its [`Capacity`].
+    pub(crate) fn handle(&self, operation: &str, body: &[u8], counted: bool) -> Result<Response<Bytes>, AwsError> {
+        let mut units = counted.then_some(0.0);
         let answer = match is_read(operation) {
-            true => self.tables(operation, body),
-            false => self.commits.around(|| self.tables(operation, body)),
+            true => self.tables(operation, body, &mut units),
+            false => self.commits.around(|| self.tables(operation, body, &mut units)),
         };
+        let units = units.map(|units| answer.as_ref().err().map_or(units, units_of_refusal));
         if let Ok(Some(_)) = &answer
             && !is_read(operation)
         {
             self.writes.send_modify(|count| *count += 1);
         }
         let answer = answer.map_err(|error| enveloped(operation, error));
-        respond("DynamoDB", operation, answer)
+        let mut response = respond("DynamoDB", operation, answer)?;
+        if let Some(units) = units {
+            let (written, read) = if is_read(operation) { (0.0, units) } else { (units, 0.0) };
+            response.extensions_mut().insert(Capacity { written, read });
+        }
+        Ok(response)
     }
 
     /// Answers one operation of the DynamoDB Streams API; blocks on the disk.
@@ -74,37 +83,54 @@ impl DynamoDb {
         respond("DynamoDB Streams", operation, self.streams(operation, body))
     }
 
-    fn tables(&self, operation: &str, body: &[u8]) -> Result<Option<String>, DynoxideError> {
+    /// Answers an operation on tables. Where units are counted, adds what it consumed.
+    fn tables(&self, operation: &str, body: &[u8], units: &mut Option<f64>) -> Result<Option<String>, DynoxideError> {
         macro_rules! answer {
-            ($($name:literal => $method:ident,)*) => {
+            (plain $($name:literal => $method:ident,)* items $($item:literal => $action:ident $request:ident,)*) => {
                 match operation {
                     $($name => text(&self.database.$method(parse(body)?)?).map(Some),)*
+                    $($item => {
+                        let mut request: actions::$action::$request = parse(body)?;
+                        let asked = request.return_consumed_capacity.clone().filter(|asked| asked != "NONE");
+                        if units.is_some() && asked.is_none() {
+                            request.return_consumed_capacity = Some("TOTAL".into());
+                        }
+                        let mut answer = self.database.$action(request)?;
+                        if let Some(units) = units {
+                            *units += answer.consumed_capacity.as_ref().map_or(0.0, Consumed::units);
+                            // Nobody but the meter asked.
+                            answer.consumed_capacity = answer.consumed_capacity.filter(|_| asked.is_some());
+                        }
+                        text(&answer).map(Some)
+                    })*
                     _ => Ok(None),
                 }
             };
         }
         answer! {
+            plain
             "CreateTable" => create_table,
             "DeleteTable" => delete_table,
             "DescribeTable" => describe_table,
             "ListTables" => list_tables,
             "UpdateTable" => update_table,
-            "PutItem" => put_item,
-            "GetItem" => get_item,
-            "DeleteItem" => delete_item,
-            "UpdateItem" => update_item,
-            "Query" => query,
-            "Scan" => scan,
-            "BatchGetItem" => batch_get_item,
-            "BatchWriteItem" => batch_write_item,
-            "TransactWriteItems" => transact_write_items,
-            "TransactGetItems" => transact_get_items,
             "UpdateTimeToLive" => update_time_to_live,
             "DescribeTimeToLive" => describe_time_to_live,
             "ExecuteStatement" => execute_statement,
             "ExecuteTransaction" => execute_transaction,
             "BatchExecuteStatement" => batch_execute_statement,
             "ListTagsOfResource" => list_tags_of_resource,
+            items
+            "PutItem" => put_item PutItemRequest,
+            "GetItem" => get_item GetItemRequest,
+            "DeleteItem" => delete_item DeleteItemRequest,
+            "UpdateItem" => update_item UpdateItemRequest,
+            "Query" => query QueryRequest,
+            "Scan" => scan ScanRequest,
+            "BatchGetItem" => batch_get_item BatchGetItemRequest,
+            "BatchWriteItem" => batch_write_item BatchWriteItemRequest,
+            "TransactWriteItems" => transact_write_items TransactWriteItemsRequest,
+            "TransactGetItems" => transact_get_items TransactGetItemsRequest,
         }
     }
 
@@ -162,6 +188,41 @@ impl DynamoDb {
         let delete = "DELETE FROM _stream_records WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) <= ?2
              AND id < (SELECT MAX(id) FROM _stream_records WHERE table_name = ?1)";
         self.commits.around(|| connection.execute(delete, params![table, stored]))
+    }
+}
+
+/// Request units of one operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Capacity {
+    /// Write request units.
+    pub(crate) written: f64,
+    /// Read request units.
+    pub(crate) read: f64,
+}
+
+/// What an answer says of the units that were consumed, of one table or of several.
+trait Consumed {
+    fn units(&self) -> f64;
+}
+
+impl Consumed for ConsumedCapacity {
+    fn units(&self) -> f64 {
+        self.capacity_units
+    }
+}
+
+impl Consumed for Vec<ConsumedCapacity> {
+    fn units(&self) -> f64 {
+        self.iter().map(Consumed::units).sum()
+    }
+}
+
+/// What AWS charges for a write that was refused: by the item that is there, which is not told, so the least.
+fn units_of_refusal(error: &DynoxideError) -> f64 {
+    match error {
+        DynoxideError::ConditionalCheckFailedException(..) => 1.0,
+        DynoxideError::TransactionCanceledException(_, reasons) => 2.0 * reasons.len() as f64,
+        _ => 0.0,
     }
 }
 

@@ -8,10 +8,11 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::sync::RwLock;
 
-use crate::dynamodb::DynamoDb;
+use crate::dynamodb::{Capacity, DynamoDb};
 use crate::error::AwsError;
 use crate::lambda::{self, Invoker};
-use crate::objects::Objects;
+use crate::meter::{self, Meter, item};
+use crate::objects::{self, Objects};
 use crate::scheduler::{self, Scheduler};
 use crate::secrets::Secrets;
 use crate::step_functions::StepFunctions;
@@ -32,6 +33,8 @@ pub(crate) struct Services {
     pub(crate) step_functions: StepFunctions,
     /// Set once, when the cloud starts.
     invoker: OnceLock<Invoker>,
+    /// Set once, if what is used is counted.
+    pub(crate) meter: OnceLock<Arc<Meter>>,
     /// True once shut down. Whoever touches a file holds it for reading, until the disk is done.
     closed: Arc<RwLock<bool>>,
     requests: AtomicU64,
@@ -65,6 +68,7 @@ impl Services {
             scheduler: Arc::new(scheduler),
             step_functions,
             invoker: OnceLock::new(),
+            meter: OnceLock::new(),
             closed: Arc::default(),
             requests: AtomicU64::new(0),
         }
@@ -83,21 +87,20 @@ impl Services {
     /// Answers any request. An error of a service is an answer; only a closed cloud gives none.
     pub(crate) async fn answer(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Closed> {
         let answered = match Route::of(&request) {
-            Route::DynamoDb(operation) => {
-                let dynamodb = self.dynamodb.clone();
-                self.on_disk(move || dynamodb.handle(&operation, request.body())).await?
-            }
+            Route::DynamoDb(operation) => self.dynamodb(operation, request.into_body()).await?,
             Route::Streams(operation) => {
                 let dynamodb = self.dynamodb.clone();
                 self.on_disk(move || dynamodb.handle_streams(&operation, request.body())).await?
             }
             Route::Secrets(operation) => {
                 let secrets = Arc::clone(&self.secrets);
+                meter::note(None, &[(item::SECRETS_CALL, 1.0)]);
                 let answer = self.on_disk(move || secrets.handle(&operation, request.body())).await?;
                 answer.map(|body| json_response(200, &body))
             }
             Route::Objects => {
                 let objects = Arc::clone(&self.objects);
+                objects::count(&request);
                 self.on_disk(move || Ok(objects.handle(&request))).await?
             }
             Route::Scheduler => {
@@ -111,6 +114,16 @@ impl Services {
         let mut response = answered.unwrap_or_else(|error| error_response(&error));
         response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), self.request_id().into());
         Ok(response)
+    }
+
+    async fn dynamodb(&self, operation: String, body: Bytes) -> Result<Result<Response<Bytes>, AwsError>, Closed> {
+        let (dynamodb, counted, text) = (self.dynamodb.clone(), meter::is_counted(), body.clone());
+        let mut answer = self.on_disk(move || dynamodb.handle(&operation, &body, counted)).await?;
+        if let Some(Capacity { written, read }) = answer.as_mut().ok().and_then(|it| it.extensions_mut().remove()) {
+            let used = [(item::DYNAMODB_WRITE, written), (item::DYNAMODB_READ, read)];
+            meter::note(std::str::from_utf8(&text).ok(), &used);
+        }
+        Ok(answer)
     }
 
     async fn step_functions(&self, operation: &str, body: &[u8]) -> Result<Result<Response<Bytes>, AwsError>, Closed> {

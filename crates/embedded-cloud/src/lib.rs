@@ -10,6 +10,7 @@ mod http;
 mod lambda;
 mod lambda_endpoint;
 mod loopback;
+pub mod meter;
 mod objects;
 mod registry;
 mod scheduler;

@@ -20,6 +20,7 @@ use run_model::Clock;
 
 use crate::durable::DurableWriter;
 use crate::error::AwsError;
+use crate::meter::{self, item};
 use files::{ObjectFiles, ObjectHead, Overwrite, etag_of};
 
 /// Longest key, in bytes, as S3 has it.
@@ -57,6 +58,18 @@ const REFUSED_HEADERS: [&str; 5] =
 pub(crate) struct Objects {
     files: ObjectFiles,
     clock: Arc<dyn Clock>,
+}
+
+/// Counts a request as S3 charges for it; deleting is free.
+pub(crate) fn count(request: &Request<Bytes>) {
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let used = match *request.method() {
+        Method::PUT => [(item::S3_WRITE, 1.0), (item::S3_STORED_BYTE, request.body().len() as f64)],
+        Method::GET | Method::HEAD if !target.contains("list-type=") => [(item::S3_READ, 1.0), (item::S3_WRITE, 0.0)],
+        Method::DELETE => return,
+        _ => [(item::S3_WRITE, 1.0), (item::S3_READ, 0.0)],
+    };
+    meter::note(Some(target), &used);
 }
 
 impl Objects {

@@ -142,6 +142,12 @@ impl FunctionRegistry {
         self
     }
 
+    /// The same functions, each behind what `wrap` makes of it.
+    pub(crate) fn wrapped(&self, wrap: impl Fn(&str, Handler) -> Handler) -> Self {
+        let wrapped = self.functions.iter().map(|(name, handler)| (name.clone(), wrap(name, Arc::clone(handler))));
+        FunctionRegistry { functions: Arc::new(wrapped.collect()) }
+    }
+
     /// The registered names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.functions.keys().map(String::as_str)

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod about;
 mod error;
 mod events;
 mod gates;
@@ -27,6 +28,7 @@ use std::sync::{Arc, OnceLock};
 use aws_types::SdkConfig;
 use run_model::{Clock, Randomness};
 
+pub use about::run_of_request;
 pub use error::StoreError;
 pub use events::NewEvent;
 pub use gates::Vote;

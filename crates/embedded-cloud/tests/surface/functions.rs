@@ -8,7 +8,7 @@ use tokio::net::UnixStream;
 use crate::world::World;
 
 /// What any HTTP client gets over the socket: the head, lower case, and the JSON body.
-async fn invoke(state_dir: &Path, function: &str, headers: &str, body: &str) -> (String, Value) {
+pub(crate) async fn invoke(state_dir: &Path, function: &str, headers: &str, body: &str) -> (String, Value) {
     let mut stream = UnixStream::connect(state_dir.join("cloud.sock")).await.unwrap();
     let length = body.len();
     let request = format!(

@@ -7,6 +7,7 @@ mod dynamodb;
 mod elsewhere;
 mod functions;
 mod loopback;
+mod meter;
 mod objects;
 mod schedules;
 mod secrets;
