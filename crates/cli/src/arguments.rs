@@ -128,10 +128,13 @@ pub(crate) enum RunsCommand {
         /// The run
         run: String,
     },
-    /// What a run cost, per role
+    /// What a run cost, per role, and what AWS would charge for it
     Cost {
         /// The run
         run: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Go on with a run that was interrupted, failed, denied or timed out
     Resume {

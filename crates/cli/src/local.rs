@@ -95,6 +95,7 @@ impl Local {
                     registry::build(&self.sdk, self.store.names(), &scratch, &clock, jobs.clone()).into()
                 }
             };
+            cloud.count_for(|request| store::run_of_request(request).map(|run| run.to_string()))?;
             if let Some(function) = status_target {
                 cloud.tell_status_changes_to(function);
             }
@@ -102,7 +103,10 @@ impl Local {
                 true => cloud.start(functions).await?,
                 false => cloud.start_asleep(functions).await?,
             }
-            let runner = Runner::new(self.store.clone(), Sandbox::new(), self.state.clone(), clock, &runner_name());
+            // What it asks for is a run's, and what this process asks for besides is a person's looking.
+            let (sdk, names) = (cloud.sdk_config_counted_as("runner"), self.store.names().clone());
+            let store = Store::new(&sdk, names, clock.clone(), Arc::new(OsRandomness));
+            let runner = Runner::new(store, Sandbox::new(), self.state.clone(), clock, &runner_name());
             let runner = tokio::spawn(runner.run(jobs));
             self.part = Part::Driver { cloud, runner };
         }
@@ -172,6 +176,11 @@ impl Local {
             }
             Part::Driver { .. } | Part::Reader(_) => true,
         }
+    }
+
+    /// The state folder.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
     }
 
     /// Whether this process drives.

@@ -3,6 +3,7 @@
 mod archive;
 mod arguments;
 mod aws;
+mod bill;
 mod cloud;
 mod demo;
 mod doctor;
@@ -34,6 +35,10 @@ use clap::error::ErrorKind;
 use lambda_host::Environment;
 use lambda_host::logs::{Mask, Masked};
 use problem::Problem;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 fn main() -> ExitCode {
     // The sandbox starts this program again to set up a confined child.
@@ -85,9 +90,12 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
 
 /// Errors go to standard error, without keys; `GATEWRIGHT_LOG` asks for more.
 fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("GATEWRIGHT_LOG");
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    let filter = EnvFilter::try_from_env("GATEWRIGHT_LOG");
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("error"));
     let mask = Mask::of(&Environment::of_process());
     let masked = move || Masked::new(std::io::stderr(), mask.clone());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(masked).without_time().init();
+    let shown = tracing_subscriber::fmt::layer().with_writer(masked).without_time().with_filter(filter);
+    // A Lambda writes everything from this level on, whatever is shown here.
+    let counted = bill::LogMeter.with_filter(LevelFilter::INFO);
+    tracing_subscriber::registry().with(shown).with(counted).init();
 }

@@ -14,6 +14,7 @@ use run_model::run::{RunRecord, RunStatus, TaskRecord};
 use run_model::{GateId, RepoPath};
 use store::Store;
 
+use crate::bill::Bill;
 use crate::problem::Problem;
 use crate::screen::hanging;
 
@@ -169,6 +170,39 @@ pub(crate) fn cost(facts: &Facts) -> String {
         );
     }
     text
+}
+
+/// What AWS would charge, by item and by part; what was assumed is said.
+pub(crate) fn bill(bill: &Bill) -> String {
+    let mut text = String::from("\n");
+    let prices = format!("list prices of {} on {}, no free tier", bill.region, bill.as_of);
+    line(&mut text, &format!("What AWS would charge: {} ({prices})", small_usd(bill.microusd)));
+    for (item, used) in &bill.items {
+        line(&mut text, &format!("  {item:<22} {:>12} {:>11}", amount(used.amount), small_usd(used.microusd)));
+    }
+    line(&mut text, "\nOf it:");
+    for (name, part) in &bill.parts {
+        line(&mut text, &format!("  {name:<22} {:>24}", small_usd(part.microusd)));
+    }
+    if bill.assumed_model_seconds > 0.0 {
+        let seconds = bill.assumed_model_seconds;
+        line(
+            &mut text,
+            &format!("  {seconds:.0} s of waiting for a model are assumed: the answers came from a recording"),
+        );
+    }
+    line(&mut text, "  Durations are this machine's; a function of 128 MB has a fourteenth of a processor.");
+    line(&mut text, "  The requester, whoever decided and the runner are counted as if they came over the HTTP API.");
+    text
+}
+
+fn amount(amount: f64) -> String {
+    if amount.fract() == 0.0 { format!("{amount}") } else { format!("{amount:.3}") }
+}
+
+/// Micro-dollars for people, where a cent is much.
+fn small_usd(microusd: f64) -> String {
+    format!("${:.6}", microusd / 1e6)
 }
 
 /// The end of a run: what changed, evidence, cost, branch and what to do next.

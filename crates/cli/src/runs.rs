@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use store::{NewEvent, Store, StoreError};
 
 use crate::arguments::{RunsCommand, Waiting};
+use crate::bill::{self, Bill};
 use crate::follow;
 use crate::local::Local;
 use crate::machines::{execution_arn, name_of};
@@ -66,9 +67,13 @@ async fn look(local: &Local, command: RunsCommand) -> Result<String, Problem> {
             });
             Ok(lines.collect::<Vec<_>>().join("\n"))
         }
-        RunsCommand::Cost { run } => {
-            let run = store.run(&id(&run)?).await?;
-            Ok(render::cost(&Facts::of(store, run).await?))
+        RunsCommand::Cost { run, json } => {
+            let facts = Facts::of(store, store.run(&id(&run)?).await?).await?;
+            let bill = bill(local, &facts).await?;
+            match json {
+                true => Ok(cost_as_json(&facts, &bill).to_string()),
+                false => Ok(format!("{}{}", render::cost(&facts), render::bill(&bill))),
+            }
         }
         RunsCommand::Resume { .. } | RunsCommand::Stop { .. } => {
             Err(Problem::defect("this command does not only look"))
@@ -86,6 +91,24 @@ async fn list(store: &Store) -> Result<String, Problem> {
         format!("{:<14} {at}  {:<17} {:<10} {}", run.run_id, run.status.as_str(), run.stage.as_str(), run.repository)
     });
     Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// What AWS would charge for a run.
+async fn bill(local: &Local, facts: &Facts) -> Result<Bill, Problem> {
+    let gates = local.store.run_gates(&facts.run.run_id).await?.len();
+    let known = bill::Known { run: &facts.run, usage: &facts.usage, gates };
+    bill::of_local_run(local.state(), &local.step_functions(), &known).await
+}
+
+/// What a run cost, for scripts.
+fn cost_as_json(facts: &Facts, bill: &Bill) -> Value {
+    json!({
+        "run_id": facts.run.run_id,
+        "cost_microusd": facts.usage.iter().map(|entry| entry.cost_microusd).sum::<u64>(),
+        "cost_estimated": facts.usage.iter().any(|entry| entry.estimated),
+        "usage": facts.usage,
+        "aws": bill,
+    })
 }
 
 /// A run for scripts.

@@ -10,7 +10,7 @@ use tests::template::Template;
 
 use crate::{hardened, template};
 
-/// `infra/idle-prices.toml`.
+/// `infra/prices.toml`, all of it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Prices {
@@ -20,6 +20,17 @@ struct Prices {
     monthly_microusd: BTreeMap<String, u64>,
     stored_microusd_per_gb: BTreeMap<String, u64>,
     free: Free,
+    used_microusd_per_million: BTreeMap<String, u64>,
+    declared: Declared,
+    assumed: BTreeMap<String, u64>,
+}
+
+/// What a run's bill takes from the template.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Declared {
+    lambda_memory_mb: u64,
+    bucket_days: u64,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +52,7 @@ const ALARM: &str = "AWS::CloudWatch::Alarm";
 
 impl Prices {
     fn load() -> Self {
-        let text = fs::read_to_string(repository().join("infra/idle-prices.toml")).unwrap();
+        let text = fs::read_to_string(repository().join("infra/prices.toml")).unwrap();
         toml::from_str(&text).unwrap()
     }
 
@@ -121,4 +132,17 @@ fn the_page_counts_what_the_template_holds() {
         let row = format!("| {} {word}", template.of_type(kind).len());
         assert!(page.contains(&row), "infra/README.md does not say {row:?}");
     }
+}
+
+#[test]
+fn a_runs_bill_goes_by_what_the_template_declares() {
+    let (template, prices) = (template(), Prices::load());
+    let memory = &Template::load().0["Globals"]["Function"]["MemorySize"];
+    assert_eq!(*memory, prices.declared.lambda_memory_mb);
+    for (id, function) in template.of_type("AWS::Serverless::Function") {
+        assert!(function["MemorySize"].is_null(), "{id} has a memory of its own, which no bill knows");
+    }
+    let rules = &template.of_type("AWS::S3::Bucket")[0].1["LifecycleConfiguration"]["Rules"];
+    assert_eq!(rules[0]["ExpirationInDays"], prices.declared.bucket_days);
+    assert!(prices.used_microusd_per_million.values().chain(prices.assumed.values()).all(|number| *number > 0));
 }
