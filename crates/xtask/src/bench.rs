@@ -85,14 +85,14 @@ fn engine_rows(figures: &Value) -> Result<[Row; 3]> {
     ])
 }
 
-/// The demo, without the time of the commands that are the target project's own.
+/// The demo, without the time of the commands that are the target project's own, and what AWS would charge for it.
 pub(crate) fn demo(root: &Path) -> Result<Vec<Row>> {
     crate::run(root, "cargo", &["build", "--release", "--locked", "--package", "gatewright"])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
     let state = tempfile::tempdir()?;
     let begun = Instant::now();
     let demo = Command::new(target.join("release/gatewright"))
-        .args(["demo", "--yes", "--state"])
+        .args(["demo", "--yes", "--json", "--state"])
         .arg(state.path().join("state"))
         .env("GATEWRIGHT_LOG", "runner=debug")
         .current_dir(root)
@@ -103,8 +103,30 @@ pub(crate) fn demo(root: &Path) -> Result<Vec<Row>> {
     let commands = project_time(&log)?;
     let own = whole.saturating_sub(commands);
     let measured = format!("{:.1} s, and {:.1} s the project's own", own.as_secs_f64(), commands.as_secs_f64());
-    let row = Row::new("demo, without the commands of its project", measured);
-    Ok(vec![row.target("under 3 s", own < Duration::from_secs(3))])
+    let time = Row::new("demo, without the commands of its project", measured)
+        .target("under 3 s", own < Duration::from_secs(3));
+    let run: Value = serde_json::from_slice(&demo.stdout).context("the demo printed no JSON")?;
+    let run = run["run_id"].as_str().context("the demo names no run")?;
+    let folder = state.path().join("state");
+    let cost = ["runs", "cost", run, "--json", "--state", &folder.to_string_lossy()];
+    let cost = crate::output(root, &target.join("release/gatewright").to_string_lossy(), &cost)?;
+    Ok(vec![time, bill(&serde_json::from_str(&cost)?)?])
+}
+
+/// C1, with the item that dominates it.
+fn bill(cost: &Value) -> Result<Row> {
+    let microusd = |of: &Value| of["microusd"].as_f64().context("the bill names no amount");
+    let whole = microusd(&cost["aws"])?;
+    let items = cost["aws"]["items"].as_object().context("the bill has no items")?;
+    let mut dearest = ("", 0.0);
+    for (item, line) in items {
+        if microusd(line)? > dearest.1 {
+            dearest = (item, microusd(line)?);
+        }
+    }
+    let share = dearest.1 / whole * 100.0;
+    let measured = format!("${:.5}, {share:.0} % of it {}", whole / 1e6, dearest.0);
+    Ok(Row::new("what AWS would charge for the demo's run", measured).target("at most $0.0025", whole <= 2_500.0))
 }
 
 /// What the runner's log says of the project's commands, added up.
@@ -205,6 +227,10 @@ Checkpoints of the log (two more `fsync`s in some thousand commits) are not coun
 
 **Demo**: `gatewright demo --yes` by the wall clock, less the time of the commands that belong to its project (setup, build, checks, held-out tests).
 
+**What AWS would charge** for that run: `gatewright runs cost`, by the prices of `infra/prices.toml`. What the run uses is counted; how long its
+functions wait for a model, and its way over the HTTP API, are assumed, since a recording answers at once and one machine has no such API.
+`cargo xtask test` holds the bound.
+
 **Lambdas**: each function's program as `sam build` makes it, started nine times with an empty environment
 but for Lambda's; from the start of the process to its request for the first event, and what the process then occupies; the medians. The zip is the
 archive that is uploaded.
@@ -225,6 +251,18 @@ mod tests {
         assert_eq!(wall.measured, "150 µs, 1.50 times the disk's own 100 µs (load 0.5)");
         assert!(written("m", "2026-01-01", &[fsyncs], "").contains("at most 1.0: **missed** | 2026-01-01 |"));
         assert!(engine_rows(&json!({})).is_err());
+    }
+
+    #[test]
+    fn a_bill_beyond_its_bound_is_seen() {
+        let cost = |transitions: f64| {
+            let items = json!({ "states.transition": { "microusd": transitions }, "s3.read": { "microusd": 1.0 } });
+            json!({ "aws": { "microusd": transitions + 1.0, "items": items } })
+        };
+        let row = bill(&cost(1_999.0)).unwrap();
+        assert_eq!((row.measured.as_str(), row.met), ("$0.00200, 100 % of it states.transition", Some(true)));
+        assert_eq!(bill(&cost(2_500.0)).unwrap().met, Some(false));
+        assert!(bill(&json!({})).is_err());
     }
 
     #[test]
