@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use run_model::{ErrorName, RunId, TaskId};
 use serde_json::Value;
 use states_language::Machine;
-use tests::machines::{MACHINES, definitions, functions, machine_arn, roles, states};
+use tests::machines::{MACHINES, definitions, functions, machine_arn, roles, states, text};
 
 /// Lambda's own failures, which are worth another try.
 const OF_LAMBDA: [&str; 4] = [
@@ -78,6 +78,44 @@ fn every_error_that_is_looked_for_is_one_that_somebody_gives() {
             let known = [&ours[..], &OF_LAMBDA, &CRASHES, &OF_LANGUAGE].iter().any(|names| names.contains(&name));
             assert!(known, "{title} looks for {name}, which nobody gives");
         }
+    }
+}
+
+/// Whether a console's reader can take it in: one sentence or a few, as people write them.
+fn is_a_sentence(text: &str) -> bool {
+    text.len() <= 160 && text.ends_with('.') && text.starts_with(|first: char| first.is_uppercase())
+}
+
+/// Words in lower case but for the first letter, without abbreviations and codes.
+fn is_a_title(name: &str) -> bool {
+    let (first, rest) = name.split_at(1);
+    let plain = |c: char| c.is_ascii_lowercase() || [' ', '-', '\''].contains(&c);
+    let rest = rest.strip_suffix('?').unwrap_or(rest);
+    first.chars().all(|c| c.is_ascii_uppercase()) && rest.chars().all(plain) && name.len() <= 50
+}
+
+#[test]
+fn names_and_comments_read_well_in_a_console() {
+    for name in MACHINES {
+        let machine: Value = serde_json::from_str(&text(name)).unwrap();
+        assert!(machine["Comment"].as_str().is_some_and(is_a_sentence), "{name} does not say what it is for");
+    }
+    for (title, state) in states() {
+        assert!(state["Comment"].as_str().is_some_and(is_a_sentence), "{title} does not say what it is for");
+        let name = title.rsplit(": ").next().unwrap();
+        assert!(is_a_title(name), "{title} is no title");
+    }
+    assert!(!is_a_title("CheckBase") && !is_a_title("check the base") && !is_a_title("Check_base2"));
+    assert!(!is_a_sentence("the base") && !is_a_sentence("The base"));
+}
+
+#[test]
+fn whoever_looks_at_a_failed_execution_is_told_why_what_to_do_and_that_redrive_is_not_it() {
+    let fails: Vec<_> = states().into_iter().filter(|(_, state)| state["Type"] == "Fail").collect();
+    assert_eq!(fails.len(), 1);
+    let cause = fails[0].1["Cause"].as_str().unwrap();
+    for told in ["$report.reason", "$report.next_step", "Redrive only ends here again"] {
+        assert!(cause.contains(told), "{cause}");
     }
 }
 
