@@ -229,7 +229,7 @@ Checkpoints of the log (two more `fsync`s in some thousand commits) are not coun
 
 **What AWS would charge** for that run: `gatewright runs cost`, by the prices of `infra/prices.toml`. What the run uses is counted; how long its
 functions wait for a model, and its way over the HTTP API, are assumed, since a recording answers at once and one machine has no such API.
-`cargo xtask test` holds the bound.
+`cargo xtask test` holds that it does not grow.
 
 **Lambdas**: each function's program as `sam build` makes it, started nine times with an empty environment
 but for Lambda's; from the start of the process to its request for the first event, and what the process then occupies; the medians. The zip is the
