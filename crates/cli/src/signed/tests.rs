@@ -28,7 +28,7 @@ impl Seen {
     fn expected_signature(&self) -> String {
         let authorization = self.header("authorization").unwrap();
         let part = |name: &str| authorization.split_once(name).unwrap().1.split(',').next().unwrap();
-        let scope: Vec<&str> = part("Credential=").splitn(2, '/').nth(1).unwrap().split('/').collect();
+        let scope: Vec<&str> = part("Credential=").split_once('/').unwrap().1.split('/').collect();
         let [day, region, service, _] = scope[..] else { panic!("{authorization}") };
         let names = part("SignedHeaders=");
         let headers: String =
