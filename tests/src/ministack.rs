@@ -84,7 +84,7 @@ impl MiniStack {
 
     /// The same, with these texts of the template replaced by others.
     pub fn deploy_edited(&self, stage: &str, artefact: impl Fn(&str) -> PathBuf, edits: &[(&str, &str)]) -> String {
-        self.lay_out(artefact);
+        lay_out(self.folder.path(), "infra", artefact);
         let template = self.folder.path().join("infra/template.yaml");
         let text = fs::read_to_string(&template).unwrap();
         let edited = edits.iter().fold(text, |text, (from, to)| {
@@ -123,22 +123,15 @@ impl MiniStack {
         outputs.map(|output| (text(output, "OutputKey"), text(output, "OutputValue"))).collect()
     }
 
-    /// What the template refers to, in the places where it looks: the template itself stays as it is.
-    fn lay_out(&self, artefact: impl Fn(&str) -> PathBuf) {
-        let copy = |from: &Path, to: &str| {
-            let to = self.folder.path().join(to);
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-        };
-        copy(&repository().join("infra/template.yaml"), "infra/template.yaml");
-        for machine in MACHINES {
-            let path = format!("state-machines/{machine}.asl.json");
-            copy(&repository().join(&path), &path);
-        }
-        for (_, function) in Template::load().of_type("AWS::Serverless::Function") {
-            let name = function["CodeUri"].as_str().unwrap().strip_prefix("../functions/").unwrap();
-            copy(&artefact(name), &format!("functions/{name}/bootstrap"));
-        }
+    /// The variables with which other programs work in its account, the SAM CLI among them.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let tools = program("sam", "sam").parent().unwrap().to_owned();
+        let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path))).unwrap();
+        let mut variables: Vec<_> = CREDENTIALS.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        variables.push(("AWS_ENDPOINT_URL", self.address.clone()));
+        variables.push(("PATH", path.into_string().unwrap()));
+        variables
     }
 
     fn sam(&self, arguments: &[&str]) -> String {
@@ -149,6 +142,26 @@ impl MiniStack {
         let failed = || format!("sam {arguments:?}:\n{printed}\n{}", String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{}", failed());
         printed
+    }
+}
+
+/// What the template refers to, in the places where it looks, with the template in `templates`, a folder in `root`: the
+/// template itself stays as it is.
+pub fn lay_out(root: &Path, templates: &str, artefact: impl Fn(&str) -> PathBuf) {
+    let copy = |from: &Path, to: PathBuf| {
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    };
+    let folder = root.join(templates);
+    let beside = folder.parent().unwrap();
+    copy(&repository().join("infra/template.yaml"), folder.join("template.yaml"));
+    for machine in MACHINES {
+        let path = format!("state-machines/{machine}.asl.json");
+        copy(&repository().join(&path), beside.join(&path));
+    }
+    for (_, function) in Template::load().of_type("AWS::Serverless::Function") {
+        let name = function["CodeUri"].as_str().unwrap().strip_prefix("../functions/").unwrap();
+        copy(&artefact(name), beside.join(format!("functions/{name}/bootstrap")));
     }
 }
 
