@@ -41,11 +41,15 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Look at runs, take them up again, stop them
     Runs {
+        #[command(flatten)]
+        at: At,
         #[command(subcommand)]
         command: RunsCommand,
     },
     /// Look at gates and decide
     Gates {
+        #[command(flatten)]
+        at: At,
         #[command(subcommand)]
         command: GatesCommand,
     },
@@ -63,6 +67,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: AwsCommand,
     },
+}
+
+/// Where the runs are that a command is about.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct At {
+    /// On this stage in an AWS account, with the credentials and the region of the environment [default: this machine]
+    #[arg(long, global = true, value_name = "STAGE")]
+    pub(crate) stage: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -86,15 +98,20 @@ pub(crate) struct DemoOptions {
 
 #[derive(Args, Debug)]
 pub(crate) struct RunOptions {
-    /// The git repository
-    #[arg(long, default_value = ".", value_name = "PATH")]
-    pub(crate) repo: PathBuf,
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// The git repository [default: .]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) repo: Option<PathBuf>,
+    /// The repository on GitHub, for a run on a stage
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub(crate) repository: Option<String>,
     /// What should be different: the text, @FILE, or - for standard input
     #[arg(long, value_name = "TEXT|@FILE|-")]
     pub(crate) requirements: String,
-    /// The commit, branch or tag to work on
-    #[arg(long, default_value = "HEAD", value_name = "REF")]
-    pub(crate) base: String,
+    /// The commit, branch or tag to work on [default: HEAD]
+    #[arg(long, value_name = "REF")]
+    pub(crate) base: Option<String>,
     /// Tests that no agent ever sees: laid over the repository, they must pass at the end
     #[arg(long, value_name = "DIR")]
     pub(crate) acceptance: Option<PathBuf>,
@@ -107,6 +124,9 @@ pub(crate) struct RunOptions {
     /// auto, or none: the project's commands then run unconfined
     #[arg(long, value_name = "MODE")]
     pub(crate) sandbox: Option<String>,
+    /// How urgent a run on a stage is: the checks of the more urgent one go first
+    #[arg(long, value_parser = ["low", "normal", "high", "critical"])]
+    pub(crate) priority: Option<String>,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
 }
@@ -149,10 +169,14 @@ pub(crate) enum RunsCommand {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Stop a run
+    /// Stop a run, or everything
     Stop {
         /// The run
-        run: String,
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        run: Option<String>,
+        /// Every execution of every machine, and see to it that none is left
+        #[arg(long)]
+        all: bool,
     },
 }
 

@@ -115,7 +115,7 @@ impl Local {
 
     /// Goes on with an execution of `pipeline` that was interrupted, whoever drives. One that has ended stays so.
     pub(crate) async fn take_up(&self, execution: &str) -> Result<(), Problem> {
-        let client = self.step_functions();
+        let client = aws_sdk_sfn::Client::new(&self.sdk);
         let found = client.describe_execution().execution_arn(machines::execution_arn(execution)).send().await;
         let found = match found {
             // It was never recorded: the next look at it says so.
@@ -196,9 +196,9 @@ impl Local {
         }
     }
 
-    /// A Step Functions client.
-    pub(crate) fn step_functions(&self) -> aws_sdk_sfn::Client {
-        aws_sdk_sfn::Client::new(&self.sdk)
+    /// How this machine's cloud is reached.
+    pub(crate) fn sdk(&self) -> &SdkConfig {
+        &self.sdk
     }
 
     /// Ends when the process that drives has gone away; never while this one drives.

@@ -20,6 +20,11 @@ pub(crate) fn machine_arn(name: &str) -> String {
     format!("arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{name}")
 }
 
+/// The ARNs of every machine, callers first.
+pub(crate) fn arns() -> Vec<String> {
+    MACHINES.iter().map(|(name, _)| machine_arn(name)).collect()
+}
+
 /// The ARN of an execution of `pipeline`.
 pub(crate) fn execution_arn(name: &str) -> String {
     format!("arn:aws:states:{REGION}:{ACCOUNT}:execution:pipeline:{name}")

@@ -13,6 +13,7 @@ mod init;
 mod introduction;
 mod local;
 mod machines;
+mod place;
 mod problem;
 mod progress;
 mod prompt;
@@ -23,9 +24,9 @@ mod runner;
 mod runs;
 mod screen;
 mod settings;
-#[allow(dead_code, reason = "the commands for a stage call it piece by piece")]
 mod signed;
 mod stage;
+mod stop;
 
 use std::process::ExitCode;
 
@@ -79,8 +80,8 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
         Command::Demo(options) => demo::run(&state, options).await,
         Command::Init { repo, force } => init::run(&repo, force).await,
         Command::Run(options) => run::run(&state, options).await,
-        Command::Runs { command } => runs::run(&state, command).await,
-        Command::Gates { command } => gates::run(&state, command).await,
+        Command::Runs { at, command } => runs::run(&state, at, command).await,
+        Command::Gates { at, command } => gates::run(&state, at, command).await,
         Command::Cloud { command } => cloud::run(&state, command).await,
         Command::Runner(options) => runner::run(&state, options).await,
         Command::Doctor => doctor::run(&state).await,

@@ -15,6 +15,7 @@ use run_model::{GateId, RepoPath};
 use store::Store;
 
 use crate::bill::Bill;
+use crate::place;
 use crate::problem::Problem;
 use crate::screen::hanging;
 
@@ -29,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) budget: Budget,
     pub(crate) files: Vec<diff::FileDiff>,
     pub(crate) plan: Option<run_model::plan::Plan>,
+    /// What commands need besides their names to be about this run: nothing, or ` --stage dev`.
+    pub(crate) flag: String,
 }
 
 impl Facts {
@@ -61,6 +64,7 @@ impl Facts {
             evidence,
             files,
             plan,
+            flag: place::flag(store),
         })
     }
 }
@@ -239,16 +243,27 @@ pub(crate) fn report(facts: &Facts) -> String {
     }
     if let Some(outcome) = &run.outcome {
         line(&mut text, &format!("Next: {}", outcome.next_step));
+        if !facts.flag.is_empty() && outcome.next_step.contains("`gatewright") {
+            line(&mut text, &format!("      There, commands take{}.", facts.flag));
+        }
     }
     if let Some(gate) = run.gate.as_ref().filter(|_| run.status == RunStatus::ApprovalPending) {
-        line(&mut text, &format!("\nIt waits at {gate}:\n  gatewright gates show {gate}\n{}", how_to_decide(gate)));
+        let (flag, commands) = (&facts.flag, how_to_decide(gate, &facts.flag));
+        line(&mut text, &format!("\nIt waits at {gate}:\n  gatewright gates show {gate}{flag}\n{commands}"));
     }
     text
 }
 
+/// What a person's word has done to a gate.
+pub(crate) fn decided(gate: &Gate, decision: GateDecision) -> String {
+    let word = if decision == GateDecision::Approved { "approved" } else { "denied" };
+    let still = if gate.state == GateState::Pending { "; one more person has to approve it" } else { "" };
+    format!("{} {word}{still}", gate.gate_id)
+}
+
 /// The commands that decide, a line each.
-pub(crate) fn how_to_decide(gate: &GateId) -> String {
-    format!("  gatewright gates approve {gate}\n  gatewright gates deny {gate}")
+pub(crate) fn how_to_decide(gate: &GateId, flag: &str) -> String {
+    format!("  gatewright gates approve {gate}{flag}\n  gatewright gates deny {gate}{flag}")
 }
 
 /// A status in words.

@@ -8,13 +8,14 @@ use config::{Overrides, RunConfig, SandboxMode};
 use lambda_host::{OsRandomness, SystemClock};
 use role_host::Keys;
 use run_model::{Randomness, RunId};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::arguments::{RunOptions, Waiting};
 use crate::introduction::introduction;
 use crate::local::Local;
-use crate::machines::machine_arn;
-use crate::problem::{Problem, causes};
+use crate::place::{Place, check_yes};
+use crate::problem::{self, Problem, causes};
+use crate::stage::Deployed;
 use crate::{archive, follow, screen, settings};
 
 /// What is asked for, ready to start.
@@ -28,17 +29,76 @@ pub(crate) struct Request {
 
 /// Takes the command line apart, says what it is going to cost at most, starts and follows the run.
 pub(crate) async fn run(state: &Path, options: RunOptions) -> Result<u8, Problem> {
-    let repository = options.repo.canonicalize();
-    let repository =
-        repository.map_err(|error| Problem::input(format!("--repo {}: {error}", options.repo.display())))?;
+    check_yes(&options.at, &options.waiting)?;
+    check_flags(&options)?;
+    if let Some(stage) = &options.at.stage {
+        return run_on_stage(stage, &options).await;
+    }
+    let folder = options.repo.unwrap_or_else(|| ".".into());
+    let repository = folder.canonicalize();
+    let repository = repository.map_err(|error| Problem::input(format!("--repo {}: {error}", folder.display())))?;
     let requirement = requirement(&options.requirements)?;
     let git = forge::LocalGit::open(&repository).await.map_err(|error| Problem::input(causes(&error)))?;
     let sandbox = options.sandbox.as_deref().map(str::parse::<SandboxMode>).transpose().map_err(Problem::input)?;
     let provider = options.provider.clone();
     let overrides = Overrides { provider, budget_usd: options.budget, sandbox, auto_approve: options.waiting.yes };
-    let config = settings::run_config(&git, &repository, &options.base, overrides).await?;
+    let base = options.base.unwrap_or_else(|| "HEAD".into());
+    let config = settings::run_config(&git, &repository, &base, overrides).await?;
     let acceptance = options.acceptance.as_deref().map(archive::pack).transpose()?;
-    start(state, Request { repository, requirement, base: options.base, acceptance, config }, &options.waiting).await
+    start(state, Request { repository, requirement, base, acceptance, config }, &options.waiting).await
+}
+
+/// Asks the stage's API for the run, so that whoever the credentials are is its requester, and follows it.
+async fn run_on_stage(stage: &str, options: &RunOptions) -> Result<u8, Problem> {
+    let requirement = requirement(&options.requirements)?;
+    let Some(repository) = &options.repository else {
+        return Err(usage("--stage", "works on a repository on GitHub: name it with --repository OWNER/NAME"));
+    };
+    let stage = Deployed::of_environment(stage).await?;
+    let mut request = json!({ "repository": repository, "requirements": requirement });
+    let more =
+        [("base", json!(options.base)), ("budget_usd", json!(options.budget)), ("priority", json!(options.priority))];
+    for (field, value) in more.into_iter().filter(|(_, value)| !value.is_null()) {
+        request[field] = value;
+    }
+    let run_id = stage.start_run(request).await?;
+    screen::tell(format!("run {run_id}"));
+    follow::follow(Place::Stage(Box::new(stage)), &run_id, run_id.to_string(), &options.waiting).await
+}
+
+/// What makes sense on one machine only, or on a stage only, is refused by its name.
+fn check_flags(options: &RunOptions) -> Result<(), Problem> {
+    let of_this_machine = [
+        (
+            "--repo",
+            options.repo.is_some(),
+            "a stage sees no folder of this machine: name the repository with --repository OWNER/NAME",
+        ),
+        ("--acceptance", options.acceptance.is_some(), "a stage takes no held-out tests: leave it out"),
+        (
+            "--provider",
+            options.provider.is_some(),
+            "a stage asks whom the repository's gatewright.toml names: leave it out",
+        ),
+        ("--sandbox", options.sandbox.is_some(), "a stage's runners always confine: leave it out"),
+    ];
+    let of_a_stage = [
+        (
+            "--repository",
+            options.repository.is_some(),
+            "is for a run on a stage: add --stage STAGE, or name a folder with --repo PATH",
+        ),
+        ("--priority", options.priority.is_some(), "is for a run on a stage: add --stage STAGE, or leave it out"),
+    ];
+    let refused = if options.at.stage.is_some() { &of_this_machine[..] } else { &of_a_stage };
+    match refused.iter().find(|(_, is_there, _)| *is_there) {
+        Some((flag, _, cure)) => Err(usage(flag, cure)),
+        None => Ok(()),
+    }
+}
+
+fn usage(flag: &str, cure: &str) -> Problem {
+    Problem { message: format!("{flag}: {cure}"), exit: problem::USAGE }
 }
 
 /// Starts a run and follows it.
@@ -63,15 +123,9 @@ pub(crate) async fn start(state: &Path, request: Request, waiting: &Waiting) -> 
     });
     // Said before it is started, so that whoever is interrupted knows what to ask for.
     screen::tell(format!("run {run_id}"));
-    start_execution(&local, run_id.as_str(), input).await?;
-    follow::follow(local, &run_id, run_id.to_string(), waiting).await
-}
-
-/// Starts an execution of `pipeline`.
-pub(crate) async fn start_execution(local: &Local, name: &str, input: Value) -> Result<(), Problem> {
-    let start = local.step_functions().start_execution().state_machine_arn(machine_arn("pipeline"));
-    let started = start.name(name).input(input.to_string()).send().await;
-    started.map(drop).map_err(|error| Problem::missing(causes(&error)))
+    let place = Place::Here(Box::new(local));
+    place.start_execution(run_id.as_str(), input).await?;
+    follow::follow(place, &run_id, run_id.to_string(), waiting).await
 }
 
 /// The text, the file's text after `@`, or standard input for `-`.
@@ -138,6 +192,37 @@ mod tests {
         assert_eq!(requirement(&format!("@{}", file.display())).unwrap(), "from a file");
         assert!(requirement("  ").unwrap_err().message.contains("is empty"));
         assert!(requirement("@/no/such/file").unwrap_err().message.contains("/no/such/file"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_where_the_run_lives_is_refused_by_name() {
+        use clap::Parser;
+        let refused = |more: &[&str]| {
+            let line = [&["gatewright", "run", "--requirements", "x"], more].concat();
+            let arguments = crate::arguments::Arguments::try_parse_from(line).unwrap();
+            let crate::arguments::Command::Run(options) = arguments.command else { panic!("{more:?}") };
+            let problem = check_yes(&options.at, &options.waiting).and_then(|()| check_flags(&options)).err();
+            problem.map(|problem| (problem.exit, problem.message))
+        };
+        let stage = ["--stage", "dev", "--repository", "o/n"];
+        assert_eq!(refused(&stage), None);
+        assert_eq!(refused(&["--repo", ".", "--yes", "--sandbox", "none"]), None);
+        for (more, cure) in [
+            (&["--repo", "."][..], "--repository OWNER/NAME"),
+            (&["--acceptance", "d"], "leave it out"),
+            (&["--provider", "replay:f"], "gatewright.toml"),
+            (&["--sandbox", "none"], "always confine"),
+            (&["--yes"], "gates approve GATE --stage dev"),
+        ] {
+            let (exit, message) = refused(&[&stage[..], more].concat()).unwrap();
+            assert!(
+                exit == 64 && message.starts_with(&format!("{}: ", more[0])) && message.contains(cure),
+                "{message}"
+            );
+        }
+        for more in [["--repository", "o/n"], ["--priority", "high"]] {
+            assert!(refused(&more).unwrap().1.contains("--stage STAGE"), "{more:?}");
+        }
     }
 
     #[test]

@@ -5,31 +5,31 @@ use std::path::Path;
 use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
 use lambda_host::SystemClock;
-use run_model::run::{ExecutionEnd, Outcome, RunRecord, RunStatus, Stage};
+use run_model::run::{ExecutionEnd, RunRecord, RunStatus, Stage};
 use run_model::{Clock, RunId};
 use serde_json::{Value, json};
-use store::{NewEvent, Store, StoreError};
+use store::{Store, StoreError};
 
-use crate::arguments::{RunsCommand, Waiting};
+use crate::arguments::{At, RunsCommand, Waiting};
 use crate::bill::{self, Bill};
-use crate::follow;
-use crate::local::Local;
-use crate::machines::{execution_arn, name_of};
+use crate::machines::name_of;
+use crate::place::{self, Place};
 use crate::problem::{Problem, causes};
 use crate::render::{self, Facts};
-use crate::run::start_execution;
-use crate::screen;
+use crate::{follow, screen, stop};
 
-pub(crate) async fn run(state: &Path, command: RunsCommand) -> Result<u8, Problem> {
+pub(crate) async fn run(state: &Path, at: At, command: RunsCommand) -> Result<u8, Problem> {
     match command {
         RunsCommand::Resume { run, from, budget, waiting } => {
-            resume(state, &id(&run)?, from.as_deref(), budget, &waiting).await
+            place::check_yes(&at, &waiting)?;
+            resume(Place::read(state, &at).await?, &id(&run)?, from.as_deref(), budget, &waiting).await
         }
-        RunsCommand::Stop { run } => stop(state, &id(&run)?).await,
+        RunsCommand::Stop { run: Some(run), .. } => stop::one(Place::read(state, &at).await?, &id(&run)?).await,
+        RunsCommand::Stop { run: None, .. } => stop::all(Place::read(state, &at).await?).await,
         looking => {
-            let local = Local::read(state).await?;
-            let shown = look(&local, looking).await;
-            local.close().await;
+            let place = Place::read(state, &at).await?;
+            let shown = look(&place, looking).await;
+            place.close().await;
             screen::print(shown?.trim_end());
             Ok(0)
         }
@@ -40,12 +40,12 @@ fn id(text: &str) -> Result<RunId, Problem> {
     RunId::new(text).map_err(Problem::input)
 }
 
-async fn look(local: &Local, command: RunsCommand) -> Result<String, Problem> {
-    let store = &local.store;
+async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
+    let store = place.store();
     match command {
         RunsCommand::List => list(store).await,
         RunsCommand::Show { run, json } => {
-            let run = reconciled(local, store.run(&id(&run)?).await?).await?;
+            let run = reconciled(place, store.run(&id(&run)?).await?).await?;
             if json {
                 Ok(as_json(store, &run).await?.to_string())
             } else {
@@ -69,10 +69,10 @@ async fn look(local: &Local, command: RunsCommand) -> Result<String, Problem> {
         }
         RunsCommand::Cost { run, json } => {
             let facts = Facts::of(store, store.run(&id(&run)?).await?).await?;
-            let bill = bill(local, &facts).await?;
+            let bill = bill(place, &facts).await?;
             match json {
-                true => Ok(cost_as_json(&facts, &bill).to_string()),
-                false => Ok(format!("{}{}", render::cost(&facts), render::bill(&bill))),
+                true => Ok(cost_as_json(&facts, bill.as_ref()).to_string()),
+                false => Ok(format!("{}{}", render::cost(&facts), bill.as_ref().map(render::bill).unwrap_or_default())),
             }
         }
         RunsCommand::Resume { .. } | RunsCommand::Stop { .. } => {
@@ -93,15 +93,16 @@ async fn list(store: &Store) -> Result<String, Problem> {
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// What AWS would charge for a run.
-async fn bill(local: &Local, facts: &Facts) -> Result<Bill, Problem> {
+/// What AWS would charge for a run of this machine; what it did charge for one on a stage, it knows itself.
+async fn bill(place: &Place, facts: &Facts) -> Result<Option<Bill>, Problem> {
+    let Place::Here(local) = place else { return Ok(None) };
     let gates = local.store.run_gates(&facts.run.run_id).await?.len();
     let known = bill::Known { run: &facts.run, usage: &facts.usage, gates };
-    bill::of_local_run(local.state(), &local.step_functions(), &known).await
+    bill::of_local_run(local.state(), &place.step_functions(), &known).await.map(Some)
 }
 
 /// What a run cost, for scripts.
-fn cost_as_json(facts: &Facts, bill: &Bill) -> Value {
+fn cost_as_json(facts: &Facts, bill: Option<&Bill>) -> Value {
     json!({
         "run_id": facts.run.run_id,
         "cost_microusd": facts.usage.iter().map(|entry| entry.cost_microusd).sum::<u64>(),
@@ -142,50 +143,49 @@ pub(crate) async fn as_json(store: &Store, run: &RunRecord) -> Result<Value, Pro
 
 /// Goes on with a run: with its execution if that is still alive, with a new one otherwise.
 async fn resume(
-    state: &Path,
+    place: Place,
     run_id: &RunId,
     from: Option<&str>,
     budget_usd: Option<f64>,
     waiting: &Waiting,
 ) -> Result<u8, Problem> {
-    let local = Local::read(state).await?;
-    let run = match local.store.run(run_id).await {
+    let run = match place.store().run(run_id).await {
         // Interrupted before it was admitted: once somebody drives, it is.
-        Err(StoreError::NotFound(_)) if is_alive(&local, &execution_arn(run_id.as_str())).await => {
-            return go_on(local, run_id, run_id.as_str(), waiting).await;
+        Err(StoreError::NotFound(_)) if is_alive(&place, &place.execution_arn(run_id.as_str())).await => {
+            return go_on(place, run_id, run_id.as_str(), waiting).await;
         }
         found => found?,
     };
-    let alive = is_alive(&local, &run.execution_arn).await;
+    let alive = is_alive(&place, &run.execution_arn).await;
     if run.status == RunStatus::Succeeded && !alive {
         return Err(Problem::input(format!("{run_id} has landed already: there is nothing to resume")));
     }
     if let Some(usd) = budget_usd {
-        raise_budget(&local.store, run_id, usd).await?;
+        raise_budget(place.store(), run_id, usd).await?;
     }
     if alive && from.is_some() {
         return Err(Problem::input(format!("{run_id} is still at work: stop it first, or resume without --from")));
     }
     if alive {
-        return go_on(local, run_id, name_of(&run.execution_arn), waiting).await;
+        return go_on(place, run_id, name_of(&run.execution_arn), waiting).await;
     }
-    let local = local.driving().await?;
+    let place = place.driving().await?;
     let from = from.map_or_else(|| resume_stage(&run).as_str().to_owned(), str::to_owned);
-    let name = next_name(&local, &run).await?;
-    start_execution(&local, &name, json!({ "run_id": run_id, "from": from })).await?;
-    wait_until_taken_up(&local, run_id, &name).await?;
-    follow::follow(local, run_id, name, waiting).await
+    let name = next_name(&place, &run).await?;
+    place.start_execution(&name, json!({ "run_id": run_id, "from": from })).await?;
+    wait_until_taken_up(&place, run_id, &name).await?;
+    follow::follow(place, run_id, name, waiting).await
 }
 
 /// Goes on with the execution that carries the run.
-async fn go_on(local: Local, run_id: &RunId, execution: &str, waiting: &Waiting) -> Result<u8, Problem> {
-    let local = local.driving().await?;
-    local.take_up(execution).await?;
-    follow::follow(local, run_id, execution.to_owned(), waiting).await
+async fn go_on(place: Place, run_id: &RunId, execution: &str, waiting: &Waiting) -> Result<u8, Problem> {
+    let place = place.driving().await?;
+    place.take_up(execution).await?;
+    follow::follow(place, run_id, execution.to_owned(), waiting).await
 }
 
-async fn is_alive(local: &Local, execution_arn: &str) -> bool {
-    status(local, execution_arn).await.is_ok_and(|status| status == Some(ExecutionStatus::Running))
+async fn is_alive(place: &Place, execution_arn: &str) -> bool {
+    status(place, execution_arn).await.is_ok_and(|status| status == Some(ExecutionStatus::Running))
 }
 
 async fn raise_budget(store: &Store, run_id: &RunId, usd: f64) -> Result<(), Problem> {
@@ -202,11 +202,11 @@ async fn raise_budget(store: &Store, run_id: &RunId, usd: f64) -> Result<(), Pro
 }
 
 /// The name of the run's next execution: one that was refused has its number used up.
-async fn next_name(local: &Local, run: &RunRecord) -> Result<String, Problem> {
+async fn next_name(place: &Place, run: &RunRecord) -> Result<String, Problem> {
     let mut number = run.executions + 1;
     loop {
         let name = format!("{}-{number}", run.run_id);
-        match status(local, &execution_arn(&name)).await? {
+        match status(place, &place.execution_arn(&name)).await? {
             // One that runs was started by somebody else just now: starting it again joins it, or is refused.
             None | Some(ExecutionStatus::Running) => return Ok(name),
             Some(_) => number += 1,
@@ -215,8 +215,8 @@ async fn next_name(local: &Local, run: &RunRecord) -> Result<String, Problem> {
 }
 
 /// How an execution stands, if there is one.
-async fn status(local: &Local, arn: &str) -> Result<Option<ExecutionStatus>, Problem> {
-    match local.step_functions().describe_execution().execution_arn(arn).send().await {
+async fn status(place: &Place, arn: &str) -> Result<Option<ExecutionStatus>, Problem> {
+    match place.step_functions().describe_execution().execution_arn(arn).send().await {
         Ok(execution) => Ok(Some(execution.status().clone())),
         Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(None),
         Err(error) => Err(Problem::missing(causes(&error))),
@@ -224,40 +224,46 @@ async fn status(local: &Local, arn: &str) -> Result<Option<ExecutionStatus>, Pro
 }
 
 /// A record that has heard nothing for too long is brought up to date with its execution.
-async fn reconciled(local: &Local, run: RunRecord) -> Result<RunRecord, Problem> {
+async fn reconciled(place: &Place, run: RunRecord) -> Result<RunRecord, Problem> {
     let deadline_ms = match &run.gate {
-        Some(gate) => Some(local.store.gate(gate).await?.deadline_ms),
+        Some(gate) => Some(place.store().gate(gate).await?.deadline_ms),
         None => None,
     };
     if !run.is_overdue(SystemClock.now_ms(), deadline_ms) {
         return Ok(run);
     }
-    let asked = local.step_functions().describe_execution().execution_arn(&run.execution_arn).send().await;
+    if let Some(run) = place.reconciled(&run.run_id).await? {
+        return Ok(run);
+    }
+    let asked = place.step_functions().describe_execution().execution_arn(&run.execution_arn).send().await;
     let execution = match asked {
         Err(error) if error.code() == Some("ExecutionDoesNotExist") => return Ok(run),
         asked => asked.map_err(|error| Problem::missing(causes(&error)))?,
     };
     let end = ExecutionEnd { status: execution.status().as_str(), error: execution.error(), cause: execution.cause() };
     match end.ending(&run.run_id) {
-        Some(ending) => Ok(local.store.end_with_execution(&run.run_id, &run.execution_arn, &ending).await?),
+        Some(ending) => Ok(place.store().end_with_execution(&run.run_id, &run.execution_arn, &ending).await?),
         None => Ok(run),
     }
 }
 
 /// Until the new execution carries the run: before that the record still tells the old end.
-async fn wait_until_taken_up(local: &Local, run_id: &RunId, name: &str) -> Result<(), Problem> {
-    let arn = execution_arn(name);
+async fn wait_until_taken_up(place: &Place, run_id: &RunId, name: &str) -> Result<(), Problem> {
+    let arn = place.execution_arn(name);
     loop {
-        if local.store.run(run_id).await?.execution_arn == arn {
+        if place.store().run(run_id).await?.execution_arn == arn {
             return Ok(());
         }
-        let execution = local.step_functions().describe_execution().execution_arn(&arn).send().await;
-        let execution = execution.map_err(|error| Problem::defect(causes(&error)))?;
-        if let Some(cause) = execution.cause() {
+        let execution = match place.step_functions().describe_execution().execution_arn(&arn).send().await {
+            // On AWS it may take a moment to be seen.
+            Err(error) if error.code() == Some("ExecutionDoesNotExist") => None,
+            execution => Some(execution.map_err(Problem::of_service)?),
+        };
+        if let Some(cause) = execution.as_ref().and_then(|execution| execution.cause()) {
             let cause: Value = serde_json::from_str(cause).unwrap_or_else(|_| json!({ "errorMessage": cause }));
             return Err(Problem::input(cause["errorMessage"].as_str().unwrap_or("the run was not taken up")));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(place.pace().shortest).await;
     }
 }
 
@@ -284,33 +290,6 @@ fn last_stage_with_inputs(run: &RunRecord) -> Stage {
         (run.snapshot.is_some(), Stage::Baseline),
     ];
     reached.into_iter().find(|(there, _)| *there).map_or(Stage::Snapshot, |(_, stage)| stage)
-}
-
-async fn stop(state: &Path, run_id: &RunId) -> Result<u8, Problem> {
-    let local = Local::read(state).await?;
-    let run = local.store.run(run_id).await?;
-    if run.status.is_final() {
-        local.close().await;
-        screen::print(format!("{run_id} has ended already: {}", render::words(run.status)));
-        return Ok(0);
-    }
-    let local = local.driving().await?;
-    let stopping = local.step_functions().stop_execution().execution_arn(&run.execution_arn);
-    let stopped = stopping.error("Stopped").cause("stopped by a person").send().await;
-    stopped.map_err(|error| Problem::missing(causes(&error)))?;
-    let outcome = Outcome {
-        reason: "A person stopped it.".into(),
-        next_step: format!("`gatewright runs resume {run_id}` goes on from where it was."),
-    };
-    let event = NewEvent::new("run.ended", "stopped by a person");
-    let run = local.store.end_run(run_id, RunStatus::Stopped, outcome, event).await?;
-    local.close().await;
-    screen::print(match (run.status, run.branch) {
-        (RunStatus::Stopped, _) => format!("{run_id} is stopped; `gatewright runs resume {run_id}` goes on"),
-        (_, Some(branch)) => format!("{run_id} had landed before it could be stopped: branch {branch}"),
-        (status, None) => format!("{run_id} had ended before it could be stopped: {}", render::words(status)),
-    });
-    Ok(0)
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ fn facts(status: &str, more: Value) -> Facts {
         },
         files: vec![serde_json::from_value(file).unwrap()],
         plan: Some(serde_json::from_value(plan_of_one()).unwrap()),
+        flag: String::new(),
     }
 }
 

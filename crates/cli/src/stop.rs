@@ -1,0 +1,145 @@
+//! Stops runs: one, or everything that moves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_sfn::error::ProvideErrorMetadata;
+use aws_sdk_sfn::types::ExecutionStatus;
+use run_model::RunId;
+use run_model::run::{Outcome, RunRecord, RunStatus, runs_of_execution};
+use store::{NewEvent, StoreError};
+
+use crate::machines::name_of;
+use crate::place::Place;
+use crate::problem::{self, Problem};
+use crate::{render, screen};
+
+/// How often what still runs is stopped again before it is given up.
+const ROUNDS: u32 = 30;
+
+/// Stops one run.
+pub(crate) async fn one(place: Place, run_id: &RunId) -> Result<u8, Problem> {
+    let run = place.store().run(run_id).await?;
+    if run.status.is_final() {
+        place.close().await;
+        screen::print(format!("{run_id} has ended already: {}", render::words(run.status)));
+        return Ok(0);
+    }
+    let (flag, place) = (place.flag(), place.driving().await?);
+    stop_execution(&place, &run.execution_arn).await?;
+    let run = record(&place, run_id).await?;
+    place.close().await;
+    screen::print(told(&run, &flag));
+    Ok(0)
+}
+
+/// Stops every execution of every machine, and looks until none is left. A run that was stopped says so in its record.
+pub(crate) async fn all(place: Place) -> Result<u8, Problem> {
+    let (mut place, mut stopped) = (place.driving().await?, Stopped::default());
+    let left = loop {
+        match everything(&place, &mut stopped).await {
+            // Whoever drove followed a run that has been stopped, and went.
+            Err(problem) if problem.exit == problem::DRIVER_GONE => place = place.reopen().await?,
+            left => break left,
+        }
+    };
+    let flag = place.flag();
+    place.close().await;
+    for run in stopped.runs.values() {
+        screen::print(told(run, &flag));
+    }
+    let left = left?;
+    if !left.is_empty() {
+        let names: Vec<&str> = left.iter().map(|arn| name_of(arn)).collect();
+        let message =
+            format!("still running: {}; stop them again: `gatewright runs stop --all{flag}`", names.join(", "));
+        return Err(Problem { message, exit: problem::FAILED });
+    }
+    screen::print(match stopped.executions.len() {
+        0 => "nothing was running".to_owned(),
+        count => format!("{count} executions stopped, of {} runs; none is running any more", stopped.runs.len()),
+    });
+    Ok(0)
+}
+
+/// What was stopped so far.
+#[derive(Default)]
+struct Stopped {
+    runs: BTreeMap<RunId, RunRecord>,
+    /// By ARN.
+    executions: BTreeSet<String>,
+}
+
+/// Stops what runs until nothing does, or for so many rounds; what is left.
+async fn everything(place: &Place, stopped: &mut Stopped) -> Result<Vec<String>, Problem> {
+    for _ in 0..ROUNDS {
+        let running = running(place).await?;
+        if running.is_empty() {
+            break;
+        }
+        for arn in running {
+            // Noted first: whoever drives may go as soon as it is stopped.
+            stopped.executions.insert(arn.clone());
+            stop_execution(place, &arn).await?;
+        }
+        tokio::time::sleep(place.pace().shortest).await;
+    }
+    for arn in &stopped.executions {
+        if let Some(run) = carried(place, arn).await? {
+            stopped.runs.insert(run.clone(), record(place, &run).await?);
+        }
+    }
+    running(place).await
+}
+
+/// Every execution that runs, those that call others first.
+async fn running(place: &Place) -> Result<Vec<String>, Problem> {
+    let (client, mut found) = (place.step_functions(), Vec::new());
+    for machine in place.machine_arns()? {
+        let list = client.list_executions().state_machine_arn(machine).status_filter(ExecutionStatus::Running);
+        let mut pages = list.into_paginator().items().send();
+        while let Some(execution) = pages.next().await {
+            found.push(execution.map_err(Problem::of_service)?.execution_arn);
+        }
+    }
+    Ok(found)
+}
+
+/// The run whose record names this execution.
+async fn carried(place: &Place, execution_arn: &str) -> Result<Option<RunId>, Problem> {
+    for run_id in runs_of_execution(name_of(execution_arn)) {
+        match place.store().run(&run_id).await {
+            Ok(run) if run.execution_arn == execution_arn => return Ok(Some(run_id)),
+            Ok(_) | Err(StoreError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+async fn stop_execution(place: &Place, arn: &str) -> Result<(), Problem> {
+    let stopping = place.step_functions().stop_execution().execution_arn(arn);
+    match stopping.error("Stopped").cause("stopped by a person").send().await {
+        // It is as good as stopped: nobody remembers it.
+        Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(()),
+        stopped => stopped.map(drop).map_err(Problem::of_service),
+    }
+}
+
+/// Writes the end into the run's record, unless it had come to another one before.
+async fn record(place: &Place, run_id: &RunId) -> Result<RunRecord, Problem> {
+    let outcome = Outcome {
+        reason: "A person stopped it.".into(),
+        next_step: format!("`gatewright runs resume {run_id}` goes on from where it was."),
+    };
+    let event = NewEvent::new("run.ended", "stopped by a person");
+    Ok(place.store().end_run(run_id, RunStatus::Stopped, outcome, event).await?)
+}
+
+fn told(run: &RunRecord, flag: &str) -> String {
+    let run_id = &run.run_id;
+    match (run.status, &run.branch) {
+        (RunStatus::Stopped, _) => format!("{run_id} is stopped; `gatewright runs resume {run_id}{flag}` goes on"),
+        (_, Some(branch)) => format!("{run_id} had landed before it could be stopped: branch {branch}"),
+        (status, None) => format!("{run_id} had ended before it could be stopped: {}", render::words(status)),
+    }
+}
