@@ -17,6 +17,7 @@ pub mod script;
 pub mod served;
 pub mod stage;
 pub mod state;
+pub mod team;
 pub mod template;
 pub mod world;
 

@@ -32,6 +32,20 @@ fn a_run_that_another_terminal_stops_is_told_as_stopped() {
     assert!(ended.stdout.to_lowercase().contains("a person") && ended.said("runs resume"), "{ended:#?}");
 }
 
+#[test]
+fn everything_is_stopped_at_once_and_seen_to_be() {
+    let world = World::quick();
+    world.run(&good(), &["--no-wait"]).expect(4);
+    let mut second = world.spawn(&good(), &[]);
+    second.until_gate();
+    let stop = world.gatewright(&["runs", "stop", "--all"]).expect(0);
+    assert!(stop.said("2 executions stopped, of 2 runs; none is running any more"), "{stop:#?}");
+    second.end().expect(1);
+    assert_eq!(world.pending_gates(), Vec::<serde_json::Value>::new());
+    assert!(world.gatewright(&["runs", "stop", "--all"]).expect(0).said("nothing was running"));
+    world.gatewright(&["runs", "stop"]).expect(64);
+}
+
 /// As from the Step Functions console, or a stop that died before it had written the record.
 #[test]
 fn an_execution_that_was_aborted_under_a_run_is_no_run_that_was_not_taken_up() {
