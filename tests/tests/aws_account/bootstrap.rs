@@ -68,3 +68,13 @@ fn a_repository_or_branch_that_would_let_others_in_is_refused() {
     }
     assert!(place.account.state().calls.is_empty());
 }
+
+#[test]
+fn the_roles_of_another_repository_are_left_alone() {
+    let place = Place::new();
+    let parameters = vec![("Repository", "acme/a.pp".into())];
+    let name = "gatewright-actions-acme-a-pp".into();
+    place.account.put(Stack { name, parameters, ..actions_stack("CREATE_COMPLETE") });
+    let ended = place.run(&["bootstrap", "--repository", "acme/a-pp"]).expect(65);
+    says(&ended, &["gatewright-actions-acme-a-pp has the roles of acme/a.pp"]);
+}

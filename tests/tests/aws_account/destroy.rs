@@ -41,3 +41,11 @@ async fn what_cannot_be_deleted_is_named() {
     let ended = place.run(&["destroy", "--stage", "dev", "--yes"]).expect(1);
     says(&ended, &["it is in DELETE_FAILED", reason, "cure: something was written into it meanwhile"]);
 }
+
+#[tokio::test]
+async fn what_is_no_stage_is_not_deleted() {
+    let place = Place::deployed().await;
+    place.account.put(Stack { name: "gatewright-actions-app".into(), status: "CREATE_COMPLETE", ..Stack::default() });
+    says(&place.run(&["destroy", "--stage", "actions-app", "--yes"]).expect(65), &["is no stage of Gatewright"]);
+    assert!(!place.account.state().calls.contains(&"DeleteStack".to_owned()));
+}

@@ -27,7 +27,7 @@ pub(crate) async fn run(options: BootstrapOptions) -> Result<u8, Problem> {
     let OidcProvider { arn: provider, change } = account.oidc_provider().await?;
     let told = change.unwrap_or("is there already");
     screen::tell(format!("the account's OIDC provider for GitHub {told}: {provider}"));
-    ready(&account, &repository.stack).await?;
+    ready(&account, &repository).await?;
     let arguments = repository.deploy(&region, &options.branch, &provider);
     let said = tools::sam(&checkout.root, &arguments).await?;
     let made = stack::find(&account.signed, &repository.stack).await?;
@@ -49,8 +49,18 @@ pub(crate) async fn run(options: BootstrapOptions) -> Result<u8, Problem> {
 }
 
 /// Waits for what a run of this that was interrupted has begun, and clears away what never came to be.
-async fn ready(account: &Account, name: &str) -> Result<(), Problem> {
+async fn ready(account: &Account, repository: &Repository) -> Result<(), Problem> {
+    let name = &repository.stack;
     let Some(found) = stack::find(&account.signed, name).await? else { return Ok(()) };
+    if let Some(other) =
+        found.parameter("Repository").filter(|other| without_ids(other) != without_ids(&repository.subject))
+    {
+        return Err(Problem::input(format!(
+            "the stack {name} has the roles of {other}, whose name differs by a dot or dash alone: deploy {TEMPLATE} for {} \
+             by hand, under another name",
+            repository.subject
+        )));
+    }
     if found.is_busy() {
         screen::tell(format!("the stack {name} is in {}: waiting for it", found.status));
     }
@@ -117,6 +127,11 @@ impl Repository {
         words.push(format!("OidcProvider={provider}"));
         words
     }
+}
+
+/// `OWNER/NAME`, whichever way the repository is named.
+fn without_ids(subject: &str) -> Vec<&str> {
+    subject.split('/').map(|part| part.split_once('@').map_or(part, |(name, _)| name)).collect()
 }
 
 /// An owner's or a repository's name, and whether its id follows.

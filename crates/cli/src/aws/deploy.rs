@@ -49,7 +49,7 @@ pub(crate) async fn run(options: DeployOptions) -> Result<u8, Problem> {
     }
     let after =
         after.ok_or_else(|| Problem::missing(format!("the stack {} is not there after its deploy", plan.stack)))?;
-    show_next(&plan, &after, &stage).await?;
+    show_next(&plan, &after, &stage).await;
     Ok(0)
 }
 
@@ -164,13 +164,27 @@ fn hardened_cost(template: &str) -> &str {
     value.lines().next().unwrap_or_default().trim()
 }
 
-/// The stage's address, and what it lacks before its first run.
-async fn show_next(plan: &Plan, stack: &Stack, stage: &Stage) -> Result<(), Problem> {
+/// The stage's address, and what it lacks before its first run. Whoever deploys need not have the right to look at that.
+async fn show_next(plan: &Plan, stack: &Stack, stage: &Stage) {
     let name = &plan.stage;
     screen::print(format!("{} is {} for {}", plan.stack, stack.status, plan.architecture));
     if let Some(address) = stack.outputs.get("ApiUrl") {
         screen::print(format!("API: {address}"));
     }
+    let lacking = lacking(name, stack, stage).await.unwrap_or_else(|problem| {
+        screen::tell(format!("it is deployed; what it lacks could not be looked at: {}", problem.message));
+        Vec::new()
+    });
+    screen::print("next:");
+    for step in lacking {
+        screen::print(format!("  {step}"));
+    }
+    screen::print(format!("  a run: gatewright run --stage {name} --repository OWNER/NAME --requirements TEXT"));
+    screen::print(format!("how it does: gatewright aws status --stage {name}"));
+}
+
+/// What is to be done before the first run.
+async fn lacking(name: &str, stack: &Stack, stage: &Stage) -> Result<Vec<String>, Problem> {
     let mut steps = Vec::new();
     for (secret, condition) in secrets::look_at_all(stage).await? {
         let what = match secret {
@@ -189,13 +203,7 @@ async fn show_next(plan: &Plan, stack: &Stack, stage: &Stage) -> Result<(), Prob
              GATEWRIGHT_RUNNER_BEARER=... gatewright runner --api {api}"
         ));
     }
-    steps.push(format!("a run: gatewright run --stage {name} --repository OWNER/NAME --requirements TEXT"));
-    screen::print("next:");
-    for step in steps {
-        screen::print(format!("  {step}"));
-    }
-    screen::print(format!("how it does: gatewright aws status --stage {name}"));
-    Ok(())
+    Ok(steps)
 }
 
 #[cfg(test)]

@@ -23,6 +23,12 @@ pub(crate) async fn run(stage: &str, yes: bool) -> Result<u8, Problem> {
     if found.is_busy() {
         return Err(Problem::input(found.obstacle().unwrap_or_else(|| found.status.clone())));
     }
+    if found.parameter("Stage") != Some(stage) {
+        return Err(Problem::input(format!(
+            "the stack {} is no stage of Gatewright: nothing of it is deleted",
+            found.name
+        )));
+    }
     let bucket = stack::resources(&account.signed, &found.id).await?;
     let bucket = bucket.into_iter().find(|resource| resource.logical_id == "Bucket").map(|bucket| bucket.physical_id);
     let store = store_of(&account, stage, bucket.as_deref())?;

@@ -259,6 +259,8 @@ fn read(what: &str) -> Result<String, Problem> {
         let _hidden = Hidden::begin();
         screen::ask(format!("{what} (not shown): "));
         stdin.read_line(&mut value)?;
+        // A key that is pasted has lines, and what is not read here would go to the shell.
+        while value.starts_with("-----BEGIN") && !value.contains("-----END") && stdin.read_line(&mut value)? > 0 {}
     } else {
         let read = stdin.lock().take(LONGEST + 1).read_to_string(&mut value);
         read.map_err(|_| Problem::input("standard input is no text"))?;
@@ -293,8 +295,8 @@ impl Hidden {
 impl Drop for Hidden {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
-            // A terminal that is gone shows nothing.
-            let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, before);
+            // A terminal that is gone shows nothing; what was typed beyond the answer is thrown away.
+            let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Flush, before);
         }
     }
 }

@@ -88,6 +88,8 @@ impl Calls {
             (204, _) => Ok(None),
             (429 | 500..=599, _) => Err(ApiError::Unreachable(format!("it answers {status}"))),
             (_, Some(said)) if said["error"]["name"].is_string() => Err(refusal(status, &said["error"])),
+            // The gateway's own, which knows nothing of our errors.
+            (413, _) => Err(ApiError::Rejected("what was sent is larger than the stage takes".into())),
             _ => Err(self.not_the_api(format!("it answers {status}"))),
         }
     }
