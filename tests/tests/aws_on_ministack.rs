@@ -3,9 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use tests::machines::repository;
 use tests::ministack::{MiniStack, lay_out};
@@ -46,9 +45,7 @@ impl Place {
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        Ended::of(&child.wait_with_output().unwrap())
+        Ended::of_input(&mut self.command(arguments), input)
     }
 }
 

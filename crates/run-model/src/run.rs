@@ -324,7 +324,67 @@ pub struct RunRecord {
     pub outcome: Option<Outcome>,
 }
 
+/// What is known of a run when it is admitted.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// The run.
+    pub run_id: RunId,
+    /// The ARN of its first execution.
+    pub execution_arn: String,
+    /// As [`RunRecord::repository`].
+    pub repository: String,
+    /// As [`RunRecord::base_ref`].
+    pub base_ref: String,
+    /// As [`RunRecord::requirement`].
+    pub requirement: ArtefactRef,
+    /// As [`RunRecord::config`].
+    pub config: ArtefactRef,
+    /// Who asked.
+    pub requester: Requester,
+    /// Now, in milliseconds since the epoch.
+    pub now_ms: i64,
+}
+
 impl RunRecord {
+    /// A run that has just been admitted: nothing is done yet, and nothing that may be left out was asked for.
+    pub fn admitted(new: NewRun) -> Self {
+        let NewRun { run_id, execution_arn, repository, base_ref, requirement, config, requester, now_ms } = new;
+        Self {
+            schema: RUN_SCHEMA,
+            version: 0,
+            run_id,
+            status: RunStatus::Running,
+            stage: Stage::Admit,
+            repository,
+            base_ref,
+            requirement,
+            config,
+            acceptance: None,
+            requester,
+            priority: Priority::default(),
+            budget_microusd: None,
+            executions: 1,
+            attempt: 1,
+            execution_arn,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            snapshot: None,
+            notices: Vec::new(),
+            plan: None,
+            design: None,
+            evidence: Vec::new(),
+            change_set: None,
+            plan_risk: None,
+            risk: None,
+            gate: None,
+            commit: None,
+            pull_request: None,
+            branch: None,
+            ending: None,
+            outcome: None,
+        }
+    }
+
     /// What an approval of the change lets it into: the pull request's branch on a forge, else the run's own branch.
     pub fn target(&self) -> String {
         let merged_into = |pull_request: &PullRequest| format!("{} {}", self.repository, pull_request.base);

@@ -2,9 +2,7 @@
 
 use config::RunConfig;
 use run_model::gate::GateKind;
-use run_model::run::{
-    ArtefactRef, Priority, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus,
-};
+use run_model::run::{ArtefactRef, NewRun, Priority, Requester, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
 use run_model::{FunctionError, RunId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -107,40 +105,21 @@ async fn record(
             context.store.put_artefact(&run_id, text.into_bytes()).await?
         }
     };
-    let now_ms = context.clock.now_ms();
-    Ok(RunRecord {
-        schema: RUN_SCHEMA,
-        version: 0,
-        status: RunStatus::Running,
-        stage: Stage::Admit,
+    let new = NewRun {
+        config: context.store.put_json(&run_id, config).await?,
+        run_id,
+        execution_arn,
         repository: application.repository,
         base_ref: application.base.unwrap_or_else(|| "HEAD".into()),
         requirement,
-        config: context.store.put_json(&run_id, config).await?,
-        acceptance: application.acceptance,
         requester,
+        now_ms: context.clock.now_ms(),
+    };
+    Ok(RunRecord {
+        acceptance: application.acceptance,
         priority: application.priority,
         budget_microusd: application.budget_microusd,
-        executions: 1,
-        attempt: 1,
-        execution_arn,
-        created_ms: now_ms,
-        updated_ms: now_ms,
-        run_id,
-        snapshot: None,
-        notices: Vec::new(),
-        plan: None,
-        design: None,
-        evidence: Vec::new(),
-        change_set: None,
-        plan_risk: None,
-        risk: None,
-        gate: None,
-        commit: None,
-        pull_request: None,
-        branch: None,
-        ending: None,
-        outcome: None,
+        ..RunRecord::admitted(new)
     })
 }
 

@@ -9,15 +9,14 @@ mod secrets;
 mod status;
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use lambda_host::{OsRandomness, SystemClock};
 use run_model::budget::Budget;
-use run_model::run::{Priority, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage as At};
+use run_model::run::{NewRun, Requester, RunRecord, Stage as At};
 use run_model::{Clock, RunId};
 use store::{Names, Store};
 use tests::account::{Account, Stack};
@@ -104,9 +103,7 @@ impl Place {
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Ended {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        Ended::of(&child.wait_with_output().unwrap())
+        Ended::of_input(&mut self.command(arguments), input)
     }
 
     /// What the SAM CLI was asked.
@@ -126,40 +123,17 @@ impl Place {
     async fn record(&self, run: &str, created_ms: i64) -> RunRecord {
         let run_id = RunId::new(run).unwrap();
         let artefact = self.store.put_artefact(&run_id, b"text".to_vec()).await.unwrap();
-        RunRecord {
-            schema: RUN_SCHEMA,
-            version: 0,
+        let new = NewRun {
             run_id,
-            status: RunStatus::Running,
-            stage: At::Plan,
+            execution_arn: "arn:1".into(),
             repository: "acme/app".into(),
             base_ref: "main".into(),
             requirement: artefact.clone(),
             config: artefact,
-            acceptance: None,
             requester: Requester::local("ada"),
-            priority: Priority::Normal,
-            budget_microusd: None,
-            executions: 1,
-            attempt: 1,
-            execution_arn: "arn:1".into(),
-            created_ms,
-            updated_ms: 0,
-            snapshot: None,
-            notices: Vec::new(),
-            plan: None,
-            design: None,
-            evidence: Vec::new(),
-            change_set: None,
-            plan_risk: None,
-            risk: None,
-            gate: None,
-            commit: None,
-            pull_request: None,
-            branch: None,
-            ending: None,
-            outcome: None,
-        }
+            now_ms: created_ms,
+        };
+        RunRecord { stage: At::Plan, ..RunRecord::admitted(new) }
     }
 }
 

@@ -19,7 +19,7 @@ use role_host::{Context, Definition, Section};
 use run_model::budget::{Budget, TokenUsage, UsageState};
 use run_model::change_set::Overlay;
 use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Evidence, Exit, Purpose};
-use run_model::run::{ArtefactRef, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
+use run_model::run::{ArtefactRef, NewRun, Requester, RunRecord, Stage, TaskRecord, TaskStatus};
 use run_model::snapshot::{Entry as SnapshotEntry, EntryKind, Manifest, SnapshotRef};
 use run_model::time::{SeededRandomness, VirtualClock};
 use run_model::verdict::DeveloperReport;
@@ -162,39 +162,22 @@ async fn admit(store: &Store, run: &RunId, requester: &str, script: PathBuf) {
     let plan = json!({"summary": "s", "tasks": [
         {"id": "t1", "title": "First", "description": "Do it.", "role": "developer"}
     ]});
-    let record = RunRecord {
-        schema: RUN_SCHEMA,
-        version: 0,
+    let new = NewRun {
         run_id: run.clone(),
-        status: RunStatus::Running,
-        stage: Stage::Build,
+        execution_arn: format!("arn:{run}"),
         repository: format!("/home/{requester}/project"),
         base_ref: "main".into(),
         requirement: store.put_artefact(run, b"It crashes.".to_vec()).await.unwrap(),
         config: store.put_json(run, &config).await.unwrap(),
-        acceptance: None,
         requester: Requester::local(requester),
-        priority: run_model::run::Priority::Normal,
-        budget_microusd: None,
-        executions: 1,
-        attempt: 1,
-        execution_arn: format!("arn:{run}"),
-        created_ms: 0,
-        updated_ms: 0,
+        now_ms: 0,
+    };
+    let record = RunRecord {
+        stage: Stage::Build,
         snapshot: Some(put_snapshot(store, run).await),
-        notices: Vec::new(),
         plan: Some(store.put_json(run, &plan).await.unwrap()),
-        design: None,
         evidence: vec![(Purpose::Baseline, store.put_json(run, &evidence(Purpose::Baseline, None)).await.unwrap())],
-        change_set: None,
-        plan_risk: None,
-        risk: None,
-        gate: None,
-        commit: None,
-        pull_request: None,
-        branch: None,
-        ending: None,
-        outcome: None,
+        ..RunRecord::admitted(new)
     };
     let budget =
         Budget { limit_microusd: 5_000_000, limit_tokens: 1_000_000, committed_microusd: 0, committed_tokens: 0 };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use embedded_cloud::{Attachment, Cloud, CloudOptions};
 use run_model::budget::Budget;
-use run_model::run::{ArtefactRef, RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage};
+use run_model::run::{ArtefactRef, NewRun, Requester, RunRecord};
 use run_model::time::{SeededRandomness, VirtualClock};
 use run_model::{RunId, Sha256, TaskId};
 use store::{Names, Store};
@@ -122,38 +122,14 @@ pub(crate) fn artefact(name: &str) -> ArtefactRef {
 }
 
 pub(crate) fn run_record(id: &str) -> RunRecord {
-    RunRecord {
-        schema: RUN_SCHEMA,
-        version: 0,
+    RunRecord::admitted(NewRun {
         run_id: run_id(id),
-        status: RunStatus::Running,
-        stage: Stage::Admit,
+        execution_arn: "arn:1".into(),
         repository: "/somewhere".into(),
         base_ref: "main".into(),
         requirement: artefact("requirement.txt"),
         config: artefact("config.json"),
-        acceptance: None,
         requester: Requester::local("ada"),
-        priority: run_model::run::Priority::Normal,
-        budget_microusd: None,
-        executions: 1,
-        attempt: 1,
-        execution_arn: "arn:1".into(),
-        created_ms: START_MS,
-        updated_ms: 0,
-        snapshot: None,
-        notices: Vec::new(),
-        plan: None,
-        design: None,
-        evidence: Vec::new(),
-        change_set: None,
-        plan_risk: None,
-        risk: None,
-        gate: None,
-        commit: None,
-        pull_request: None,
-        branch: None,
-        ending: None,
-        outcome: None,
-    }
+        now_ms: START_MS,
+    })
 }

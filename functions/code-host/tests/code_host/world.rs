@@ -12,7 +12,7 @@ use run_model::change_set::{ChangeSet, Edit, Overlay};
 use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Evidence, Exit, Purpose, TestOutcome};
 use run_model::gate::{Approver, Binding, Gate, GateDecision, GateKind, GateState};
 use run_model::risk::{Risk, RiskLevel, RiskReason};
-use run_model::run::{RUN_SCHEMA, Requester, RunRecord, RunStatus, Stage};
+use run_model::run::{NewRun, Requester, RunRecord};
 use run_model::snapshot::Manifest;
 use run_model::time::{SeededRandomness, VirtualClock};
 use run_model::{FunctionError, GateId, RepoPath, RunId, Sha256};
@@ -138,40 +138,16 @@ impl World {
     async fn admit(&self, repository: &str, base_ref: &str) {
         let config = self.store.put_json(&self.run_id, &RunConfig::default()).await.unwrap();
         let requirement = self.store.put_artefact(&self.run_id, b"count".to_vec()).await.unwrap();
-        let record = RunRecord {
-            schema: RUN_SCHEMA,
-            version: 0,
+        let record = RunRecord::admitted(NewRun {
             run_id: self.run_id.clone(),
-            status: RunStatus::Running,
-            stage: Stage::Admit,
+            execution_arn: "arn:1".into(),
             repository: repository.into(),
             base_ref: base_ref.into(),
             requirement,
             config,
-            acceptance: None,
             requester: Requester::local("ann"),
-            priority: run_model::run::Priority::Normal,
-            budget_microusd: None,
-            executions: 1,
-            attempt: 1,
-            execution_arn: "arn:1".into(),
-            created_ms: START_MS,
-            updated_ms: 0,
-            snapshot: None,
-            notices: Vec::new(),
-            plan: None,
-            design: None,
-            evidence: Vec::new(),
-            change_set: None,
-            plan_risk: None,
-            risk: None,
-            gate: None,
-            commit: None,
-            pull_request: None,
-            branch: None,
-            ending: None,
-            outcome: None,
-        };
+            now_ms: START_MS,
+        });
         let budget = Budget { limit_microusd: 1, limit_tokens: 1, committed_microusd: 0, committed_tokens: 0 };
         self.store.admit(record, budget).await.unwrap();
     }
