@@ -6,6 +6,7 @@
 
 mod bill;
 mod bootstrap;
+mod boundary;
 mod bounds;
 mod functions;
 mod machines;
