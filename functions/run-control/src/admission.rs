@@ -43,6 +43,7 @@ pub(crate) async fn admit(context: &Context, execution: Execution, input: Value)
     let run_id = RunId::new(execution.name.as_str()).map_err(|problem| FunctionError::invalid("name", problem))?;
     let application: Application =
         serde_json::from_value(input.clone()).map_err(|problem| FunctionError::invalid("input", problem))?;
+    check_trust(context, &application)?;
     check_place("requirement", application.requirement.as_ref(), &format!("runs/{run_id}/"))?;
     check_place("acceptance", application.acceptance.as_ref(), &format!("held-out/{run_id}/"))?;
     let mut config = application.config.clone().unwrap_or_default();
@@ -53,7 +54,6 @@ pub(crate) async fn admit(context: &Context, execution: Execution, input: Value)
     if application.config.is_some() {
         config.validate().map_err(|problem| FunctionError::invalid("config", problem))?;
     }
-    check_trust(context, &application, &config)?;
     let requester = requester(context, &execution, &input, application.requester.clone()).await?;
     let record = record(context, run_id, execution.arn, application, (requester, &config)).await?;
     let (Admission::New(run) | Admission::Existing(run)) =
@@ -61,13 +61,15 @@ pub(crate) async fn admit(context: &Context, execution: Execution, input: Value)
     Ok(entrance(&run, Stage::Snapshot))
 }
 
-/// What only the person at this machine may say. On AWS an input says neither who asks nor that nobody looks.
-fn check_trust(context: &Context, application: &Application, config: &RunConfig) -> Result<(), FunctionError> {
+/// What only the person at this machine may say. On AWS an input says neither who asks nor by which settings: those would
+/// name the server that gets the stage's key, the paths that nobody may change, and that no person looks.
+fn check_trust(context: &Context, application: &Application) -> Result<(), FunctionError> {
     if context.store.names().is_local() {
         return Ok(());
     }
-    if config.auto_approve {
-        return Err(FunctionError::invalid("config.auto_approve", "on AWS a person looks at every gate: leave it out"));
+    if application.config.is_some() {
+        let cure = "leave it out, and commit the settings to gatewright.toml of the default branch";
+        return Err(FunctionError::invalid("config", format!("a stage takes no settings from an input: {cure}")));
     }
     match application.requester {
         Some(_) => {

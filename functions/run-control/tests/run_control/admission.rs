@@ -54,13 +54,14 @@ async fn the_requester_is_whom_the_entrance_wrote_down_for_exactly_this_input() 
 }
 
 #[tokio::test]
-async fn on_aws_an_input_says_neither_who_asks_nor_that_nobody_looks() {
+async fn on_aws_an_input_says_neither_who_asks_nor_by_which_settings() {
     let world = World::on_stage("dev").await;
-    let mut unseen = config();
-    unseen.auto_approve = true;
+    let elsewhere = json!({ "kind": "anthropic", "base_url": "https://elsewhere.invalid" });
+    let hostile = json!({ "checks": config().checks, "provider": elsewhere, "protected": [], "manifests": [] });
     for (field, value, said) in [
         ("requester", json!({ "name": "ann", "seen_as": "local" }), "no input says who asks"),
-        ("config", json!(unseen), "a person looks at every gate"),
+        ("config", hostile, "config: a stage takes no settings from an input: leave it out"),
+        ("config", json!({}), "gatewright.toml of the default branch"),
     ] {
         let mut input = json!({ "repository": "o/r", "requirements": "count" });
         input[field] = value;
@@ -68,6 +69,7 @@ async fn on_aws_an_input_says_neither_who_asks_nor_that_nobody_looks() {
         assert_eq!(error.name, ErrorName::InvalidInput);
         assert!(error.message.contains(said), "{error}");
     }
+    assert!(world.store.run(&world.run_id).await.is_err(), "nothing was admitted");
     let local = World::new().await;
     let ann = json!({ "name": "ann", "seen_as": "local" });
     local.admit(json!({ "repository": "/r", "requirements": "count", "requester": ann })).await.unwrap();

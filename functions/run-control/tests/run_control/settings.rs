@@ -11,7 +11,10 @@ const FILE: &str = "[project]\nlanguage = \"python\"\n[[checks]]\nname = \"test\
 
 /// A run that came with `more` and no settings, on a base with these files.
 async fn on(files: &[(&str, &str)], more: Value) -> World {
-    let world = World::on_stage("dev").await;
+    over(World::on_stage("dev").await, files, more).await
+}
+
+async fn over(world: World, files: &[(&str, &str)], more: Value) -> World {
     let mut input = json!({ "repository": "o/r", "requirements": "count" });
     input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     world.admit(input).await.unwrap();
@@ -84,8 +87,8 @@ async fn settings_that_cannot_be_had_are_named_with_the_cure() {
 }
 
 #[tokio::test]
-async fn settings_that_came_with_the_request_stay() {
-    let world = on(&[("gatewright.toml", FILE)], json!({ "config": config() })).await;
+async fn settings_that_came_with_the_request_on_one_machine_stay() {
+    let world = over(World::new().await, &[("gatewright.toml", FILE)], json!({ "config": config() })).await;
     world.act("read-settings", json!({})).await.unwrap();
     assert_eq!(pinned(&world).await, config());
     assert!(world.events("settings.pinned").await.is_empty());
