@@ -64,14 +64,21 @@ pub struct Person {
     pub roles: BTreeSet<ApproverRole>,
 }
 
+const NAMED: &str = "person:";
+
 /// The identity of a person who is known by name.
 pub fn named(name: &str) -> String {
-    format!("person:{name}")
+    format!("{NAMED}{name}")
+}
+
+/// Whether this is the identity of a person who is known by name, and not of a principal that any person may stand behind.
+pub(crate) fn is_named(identity: &str) -> bool {
+    identity.starts_with(NAMED)
 }
 
 /// The identity behind an ARN that IAM has authenticated, whatever the session is called: of an assumed role
-/// `<account>:role/<name>`, of anybody else (a user, the root user, a federated user) the ARN itself. `None` if it is no such
-/// ARN.
+/// `<account>:role/<name>`, of a user or the root user the ARN itself. `None` if it is no such ARN, and for a federated user:
+/// whoever calls GetFederationToken makes that name up, so one person could be two.
 pub fn principal(arn: &str) -> Option<String> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let ["arn", _partition, service, "", account, resource] = parts.as_slice() else { return None };
@@ -91,7 +98,6 @@ pub fn principal(arn: &str) -> Option<String> {
         }
         ("iam", "root") => Some(arn.to_owned()),
         ("iam", resource) if resource.starts_with("user/") => Some(arn.to_owned()),
-        ("sts", resource) if resource.starts_with("federated-user/") => Some(arn.to_owned()),
         _ => None,
     }
 }
@@ -115,7 +121,6 @@ mod tests {
             "arn:aws:iam::123456789012:user/ann",
             "arn:aws-cn:iam::123456789012:user/team/ann",
             "arn:aws:iam::123456789012:root",
-            "arn:aws:sts::123456789012:federated-user/ann",
         ] {
             assert_eq!(principal(arn).as_deref(), Some(arn));
         }
@@ -132,6 +137,7 @@ mod tests {
             "arn:aws:sts::123456789012:assumed-role/admin",
             "arn:aws:sts::123456789012:assumed-role//ann",
             "arn:aws:lambda::123456789012:user/ann",
+            "arn:aws:sts::123456789012:federated-user/ann",
         ] {
             assert_eq!(principal(arn), None, "{arn}");
         }

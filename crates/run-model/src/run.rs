@@ -8,7 +8,7 @@ pub use closure::{ExecutionEnd, innermost, runs_of_execution};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::Purpose;
-use crate::person::Person;
+use crate::person::{self, Person};
 use crate::risk::Risk;
 use crate::snapshot::SnapshotRef;
 use crate::{GateId, RunId, Sha256, TaskId};
@@ -211,9 +211,10 @@ impl Requester {
         Self { name: name.into(), seen_as: Self::LOCAL.into(), identities: BTreeSet::new() }
     }
 
-    /// Whether it is known who asked.
+    /// Whether it is known which person asked. An IAM principal that nobody granted a person's name may be anybody, also
+    /// one who approves under another identity.
     pub fn is_known(&self) -> bool {
-        self.seen_as == Self::LOCAL || !self.identities.is_empty()
+        self.seen_as == Self::LOCAL || self.identities.iter().any(|identity| person::is_named(identity))
     }
 }
 
