@@ -20,6 +20,9 @@ use crate::{Store, StoreError};
 const LARGEST_PLAIN_BODY: usize = 700;
 /// Bodies that are longer even so lie in the object store: DynamoDB refuses items over 400 KB.
 const LARGEST_BODY: usize = 300 * 1024;
+/// The schema of every item with a body. The second came with compressed bodies: a program of the first would take such an
+/// item for one without a body.
+pub(crate) const BODY_SCHEMA: u32 = 2;
 /// The attributes that hold a body, of which an item has one: as text, compressed, and where it lies.
 const BODY: &str = "body";
 const BODY_COMPRESSED: &str = "body_gz";
@@ -28,7 +31,7 @@ const BODY_ELSEWHERE: &str = "body_ref";
 /// Something the table keeps under one key.
 pub(crate) trait Record: Serialize + DeserializeOwned + Send + Sync {
     /// The schema that this code writes. It reads this one and all older ones.
-    const SCHEMA: u32 = 1;
+    const SCHEMA: u32 = BODY_SCHEMA;
 
     /// Attributes beside the body, for the index and for conditions.
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
@@ -216,5 +219,20 @@ impl Store {
             vec![Write::Put(item.clone(), Condition::version(version)), Write::Put(told.clone(), Condition::absent())]
         };
         Ok(self.transact(key, writes).await?.is_written())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_of_the_first_schema_refuses_an_item_of_the_second_by_name() {
+        let item: Attributes = [("pk", text("RUN#r-1")), ("sk", text("SESSION#s")), ("schema", number(BODY_SCHEMA))]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
+        let said = check_schema(&item, 1).unwrap_err().to_string();
+        assert!(said.starts_with("RUN#r-1/SESSION#s has schema 2, which a newer version"), "{said}");
+        assert!(check_schema(&item, BODY_SCHEMA).is_ok());
     }
 }

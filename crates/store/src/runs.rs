@@ -22,8 +22,6 @@ pub enum Admission {
 const ALL_RUNS: &str = "RUNS";
 
 impl Record for RunRecord {
-    const SCHEMA: u32 = RUN_SCHEMA;
-
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
         vec![
             ("state", text(self.status.as_str())),

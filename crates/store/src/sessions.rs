@@ -6,11 +6,9 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValue;
 use run_model::{RunId, SessionId};
 
-use crate::record::{check_schema, has_body, number_of};
+use crate::record::{BODY_SCHEMA, check_schema, has_body, number_of};
 use crate::table::{Condition, Key, number};
 use crate::{Store, StoreError};
-
-const SESSION_SCHEMA: u32 = 1;
 
 impl Store {
     async fn take_session(&self, run: &RunId, session: &SessionId) -> Result<HeldSession, StoreError> {
@@ -22,7 +20,7 @@ impl Store {
             .expression_attribute_names("#epoch", "epoch")
             .expression_attribute_names("#schema", "schema")
             .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":schema", number(SESSION_SCHEMA))
+            .expression_attribute_values(":schema", number(BODY_SCHEMA))
             .return_values(ReturnValue::AllNew)
             .send()
             .await;
@@ -39,7 +37,7 @@ impl Store {
     async fn refused_take(&self, key: &Key, error: aws_sdk_dynamodb::error::SdkError<UpdateItemError>) -> StoreError {
         if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) {
             let item = self.get(key).await.map(Option::unwrap_or_default);
-            if let Err(newer) = item.and_then(|item| check_schema(&item, SESSION_SCHEMA)) {
+            if let Err(newer) = item.and_then(|item| check_schema(&item, BODY_SCHEMA)) {
                 return newer;
             }
         }
@@ -49,7 +47,7 @@ impl Store {
     async fn save_session(&self, run: &RunId, held: &HeldSession) -> Result<(), StoreError> {
         let key = Key::session(run, &held.session);
         let mut item = key.attributes();
-        item.insert("schema".into(), number(SESSION_SCHEMA));
+        item.insert("schema".into(), number(BODY_SCHEMA));
         item.insert("epoch".into(), number(held.epoch));
         item.extend(self.encode_body(run, &key, &held.checkpoint).await?);
         let outcome = self.put(item, Condition::equal("epoch", number(held.epoch))).await?;
