@@ -1,13 +1,13 @@
 //! Rows of the one table: keys, conditions, reads and writes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    AttributeValue, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use run_model::{GateId, JobId, RunId, SessionId, Sha256, TaskId};
 
@@ -19,6 +19,8 @@ pub(crate) const INDEX: &str = "gsi1";
 pub(crate) const EXPIRES_AT: &str = "expires_at";
 /// How often a write that others were faster than is tried again.
 pub(crate) const ATTEMPTS: u32 = 64;
+/// How many items DynamoDB reads by one request.
+const LARGEST_BATCH: usize = 100;
 /// Names one write, so that a retried request recognises its own first try.
 const WRITE_ID: &str = "write_id";
 
@@ -42,7 +44,7 @@ pub(crate) fn sortable(value: i64) -> String {
 }
 
 /// Where an item lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) pk: String,
     pub(crate) sk: String,
@@ -283,12 +285,48 @@ impl Store {
         let partition = range.in_index.then(|| text(&range.pk));
         let found = self.query_once(range, limit).await?;
         let Some(partition) = partition else { return Ok(found) };
-        let mut whole = Vec::with_capacity(found.len());
-        for listed in found {
-            let item = self.get(&Key::read(&listed)).await?;
-            whole.extend(item.filter(|item| item.get("gsi1pk") == Some(&partition)));
-        }
+        let mut whole = self.get_all(found.iter().map(Key::read).collect()).await?;
+        whole.retain(|item| item.get("gsi1pk") == Some(&partition));
         Ok(whole)
+    }
+
+    /// Reads these items as they are now, in this order, many by one request. What is gone is left out, and so is a key that
+    /// comes again: a row that moved while the index was read is listed twice.
+    async fn get_all(&self, keys: Vec<Key>) -> Result<Vec<Attributes>, StoreError> {
+        let mut seen = HashSet::new();
+        let keys: Vec<Key> = keys.into_iter().filter(|key| seen.insert(key.clone())).collect();
+        let mut found = HashMap::with_capacity(keys.len());
+        for batch in keys.chunks(LARGEST_BATCH) {
+            for item in self.get_batch(batch).await? {
+                found.insert(Key::read(&item), item);
+            }
+        }
+        Ok(keys.iter().filter_map(|key| found.remove(key)).collect())
+    }
+
+    /// Reads up to [`LARGEST_BATCH`] items, in no order. What DynamoDB leaves over, because the answer would be too large or
+    /// comes too fast, is asked for again.
+    async fn get_batch(&self, keys: &[Key]) -> Result<Vec<Attributes>, StoreError> {
+        let table = &self.0.names.table;
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys.iter().map(Key::attributes).collect()));
+        let wanted = wanted.consistent_read(true).build();
+        let wanted = wanted.map_err(|error| StoreError::unavailable("describe what to read", error))?;
+        let (mut left, mut found) = (HashMap::from([(table.clone(), wanted)]), Vec::with_capacity(keys.len()));
+        for attempt in 1..=ATTEMPTS {
+            let sent = self.dynamodb().batch_get_item().set_request_items(Some(left)).send().await;
+            let page = sent.map_err(|error| StoreError::unavailable("read the table", error))?;
+            let came = page.responses.and_then(|mut tables| tables.remove(table)).unwrap_or_default();
+            left = page.unprocessed_keys.unwrap_or_default();
+            if left.is_empty() {
+                found.extend(came);
+                return Ok(found);
+            }
+            if came.is_empty() {
+                self.wait_a_moment(attempt).await;
+            }
+            found.extend(came);
+        }
+        Err(StoreError::unavailable("read the table", "DynamoDB leaves keys unread again and again"))
     }
 
     async fn query_once(&self, range: Range, limit: usize) -> Result<Vec<Attributes>, StoreError> {

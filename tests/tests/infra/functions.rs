@@ -96,6 +96,7 @@ fn problems(template: &Template) -> Vec<String> {
         problems.extend(own_log(template, &name));
         problems.extend(the_stream(template, &name));
         problems.extend(rows(template, &role));
+        problems.extend(listed(template, &role));
     }
     for (role, _) in template.of_type("AWS::IAM::Role") {
         let answers = template.statements(role).into_iter().flat_map(|statement| texts(&statement["Action"]));
@@ -154,6 +155,14 @@ fn rows(template: &Template, role: &str) -> Vec<String> {
         }
     }
     problems
+}
+
+/// What an index lists is read many rows at once, and nothing else is.
+fn listed(template: &Template, role: &str) -> Option<String> {
+    let statements = template.statements(role);
+    let lists = statements.iter().any(|statement| statement["Resource"].to_string().contains("/index/"));
+    let reads = statements.iter().any(|statement| texts(&statement["Action"]).contains(&"dynamodb:BatchGetItem"));
+    (lists != reads).then(|| format!("{role}: the right to the index and the right to read many rows do not agree"))
 }
 
 /// An agent gets the models' secret, the objects and the rows of runs, and nothing else.
@@ -218,6 +227,14 @@ fn a_right_too_many_or_too_few_is_seen() {
         statements(template, "TaskCallbackRole").retain(|statement| !statement.to_string().contains("GetRecords"));
     };
     complains(problems, unheard, "TaskCallbackRole and the mapping");
+    let unread = |template: &mut Template| {
+        statements(template, "ApiRole").retain(|statement| !statement.to_string().contains("BatchGetItem"));
+    };
+    complains(problems, unread, "ApiRole: the right to the index");
+    let at_once = |template: &mut Template| {
+        statements(template, "EventsRole")[1]["Action"].as_array_mut().unwrap().push("dynamodb:BatchGetItem".into());
+    };
+    complains(problems, at_once, "EventsRole: the right to the index");
     let anothers_log = |template: &mut Template| {
         statements(template, "TesterRole")[0]["Resource"] = json!({ "Fn::GetAtt": ["ApiLogs", "Arn"] });
     };

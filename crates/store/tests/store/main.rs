@@ -7,6 +7,7 @@ mod gates;
 mod grants;
 mod jobs;
 mod ledger;
+mod listing;
 mod objects;
 mod runners;
 mod runs;

@@ -55,7 +55,12 @@ impl World {
 
     /// Another process' store: it remembers nothing that this one does.
     pub(crate) fn another_store(&self) -> Store {
-        store_over(&self.sdk, &self.clock)
+        self.store_over(&self.sdk)
+    }
+
+    /// A store that reaches the same table in its own way.
+    pub(crate) fn store_over(&self, sdk: &aws_types::SdkConfig) -> Store {
+        store_over(sdk, &self.clock)
     }
 
     pub(crate) async fn raw_item(&self, pk: &str, sk: &str) -> Option<HashMap<String, AttributeValue>> {
