@@ -16,9 +16,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use store::{GrantKind, Names, NewGrant, Store};
 
+use crate::machines::functions;
 use crate::ministack::MiniStack;
+use crate::programs;
 use crate::served::Served;
-use crate::world::program;
 use crate::{Running, World};
 
 /// The stage that is deployed.
@@ -51,7 +52,7 @@ impl Deployed {
         let variables =
             [("AWS_ENDPOINT_URL_SFN", step_functions.as_str()), ("AWS_ENDPOINT_URL_SCHEDULER", &step_functions)];
         let ministack = MiniStack::start(&variables);
-        ministack.deploy_edited(STAGE, |function| starter(&world, function), edits);
+        ministack.deploy_edited(STAGE, &starter(&world), edits);
         let cloud = serve(&world, port, ministack.address());
         let outputs = ministack.outputs(STAGE);
         define(&ministack, &step_functions, &outputs).await;
@@ -78,11 +79,12 @@ impl Deployed {
 
     /// `kill -9` for the processes that serve a function here and now; how many there were.
     pub fn kill(&self, function: &str) -> usize {
-        let ours = format!("AWS_ENDPOINT_URL={}\0", self.ministack.address());
+        let program = programs::path(function);
+        let ours = [format!("AWS_ENDPOINT_URL={}", self.ministack.address()), format!("_HANDLER={function}")];
         let serves = |process: &PathBuf| {
-            fs::read_link(process.join("exe")).is_ok_and(|served| served == program(function))
+            fs::read_link(process.join("exe")).is_ok_and(|served| served == program)
                 && fs::read(process.join("environ")).is_ok_and(|environment| {
-                    environment.windows(ours.len()).any(|variable| variable == ours.as_bytes())
+                    ours.iter().all(|ours| environment.split(|byte| *byte == 0).any(|found| found == ours.as_bytes()))
                 })
         };
         let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).filter(serves);
@@ -142,10 +144,12 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A `bootstrap` that is the real program, without carrying its hundred megabytes of a debug build through an archive.
-fn starter(world: &World, function: &str) -> PathBuf {
-    let path = world.path(&format!("bootstrap-{function}"));
-    fs::write(&path, format!("#!/bin/sh\nexec '{}'\n", program(function).display())).unwrap();
+/// A `bootstrap` that becomes the real program of whatever function it is, without carrying it through fourteen archives.
+fn starter(world: &World) -> PathBuf {
+    let start = |function: &String| format!("{function}) exec '{}' ;;\n", programs::path(function).display());
+    let starts: String = functions().iter().map(start).collect();
+    let path = world.path("bootstrap");
+    fs::write(&path, format!("#!/bin/sh\ncase $_HANDLER in\n{starts}esac\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
 }

@@ -15,7 +15,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::machines::{MACHINES, repository};
-use crate::template::Template;
 
 /// The region of everything on it.
 pub const REGION: &str = "us-east-1";
@@ -73,18 +72,18 @@ impl MiniStack {
         Environment::of([id, secret, region, ("AWS_ENDPOINT_URL", &self.address)]).sdk_config().unwrap()
     }
 
-    /// Deploys the template as the stack `gatewright-<stage>`, with the program that `artefact` names for each function.
-    /// Returns what the SAM CLI printed.
+    /// Deploys the template as the stack `gatewright-<stage>`, with this program for every function. Returns what the SAM CLI
+    /// printed.
     ///
     /// # Panics
     /// With what it printed, if it fails.
-    pub fn deploy(&self, stage: &str, artefact: impl Fn(&str) -> PathBuf) -> String {
-        self.deploy_edited(stage, artefact, &[])
+    pub fn deploy(&self, stage: &str, bootstrap: &Path) -> String {
+        self.deploy_edited(stage, bootstrap, &[])
     }
 
     /// The same, with these texts of the template replaced by others.
-    pub fn deploy_edited(&self, stage: &str, artefact: impl Fn(&str) -> PathBuf, edits: &[(&str, &str)]) -> String {
-        lay_out(self.folder.path(), "infra", artefact);
+    pub fn deploy_edited(&self, stage: &str, bootstrap: &Path, edits: &[(&str, &str)]) -> String {
+        lay_out(self.folder.path(), "infra", bootstrap);
         let template = self.folder.path().join("infra/template.yaml");
         let text = fs::read_to_string(&template).unwrap();
         let edited = edits.iter().fold(text, |text, (from, to)| {
@@ -147,7 +146,7 @@ impl MiniStack {
 
 /// What the template refers to, in the places where it looks, with the template in `templates`, a folder in `root`: the
 /// template itself stays as it is.
-pub fn lay_out(root: &Path, templates: &str, artefact: impl Fn(&str) -> PathBuf) {
+pub fn lay_out(root: &Path, templates: &str, bootstrap: &Path) {
     let copy = |from: &Path, to: PathBuf| {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
@@ -159,10 +158,7 @@ pub fn lay_out(root: &Path, templates: &str, artefact: impl Fn(&str) -> PathBuf)
         let path = format!("state-machines/{machine}.asl.json");
         copy(&repository().join(&path), beside.join(&path));
     }
-    for (_, function) in Template::load().of_type("AWS::Serverless::Function") {
-        let name = function["CodeUri"].as_str().unwrap().strip_prefix("../functions/").unwrap();
-        copy(&artefact(name), beside.join(format!("functions/{name}/bootstrap")));
-    }
+    copy(bootstrap, beside.join("crates/programs/bootstrap"));
 }
 
 impl Drop for MiniStack {

@@ -1,6 +1,7 @@
-//! The functions as they are deployed: each its own program, driven over the Lambda Runtime API.
+//! The functions as they are deployed: each a process of its program, driven over the Lambda Runtime API.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use embedded_cloud::{ACCOUNT, FunctionError, FunctionRegistry, REGION};
@@ -10,14 +11,26 @@ use tokio::process::Command;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::machines::{functions, machine_arn};
-use crate::world::program;
+use crate::template::{Template, logical_id};
+use crate::world;
 
 /// The stage that the programs are deployed as.
 pub const STAGE: &str = "dev";
 
+/// The program that a function is in, as the template has it.
+pub fn program_of(function: &str) -> String {
+    let metadata = &Template::load().0["Resources"][logical_id(function)]["Metadata"];
+    metadata["BuildProperties"]["Binary"].as_str().unwrap_or_else(|| panic!("{function} is in no program")).to_owned()
+}
+
+/// Where the program of a function is.
+pub fn path(function: &str) -> PathBuf {
+    world::program(&program_of(function))
+}
+
 /// Starts a function's program with AWS at this URL.
 pub async fn start(function: &str, aws: &str) -> FunctionProcess {
-    let mut command = Command::new(program(function));
+    let mut command = Command::new(path(function));
     command.env("AWS_ENDPOINT_URL", aws).env("GATEWRIGHT_STAGE", STAGE);
     command.env("GATEWRIGHT_PIPELINE_ARN", machine_arn("pipeline"));
     command.env("GATEWRIGHT_JANITOR_ARN", format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:janitor"));
@@ -25,7 +38,7 @@ pub async fn start(function: &str, aws: &str) -> FunctionProcess {
     FunctionProcess::start(command, function).await.unwrap()
 }
 
-/// Every function as a running program.
+/// Every function as a running process.
 pub struct Programs(BTreeMap<String, Mutex<FunctionProcess>>);
 
 impl Programs {

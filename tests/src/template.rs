@@ -71,6 +71,12 @@ impl Template {
     }
 }
 
+/// A function or a machine as a logical id: `run-control` is `RunControl`.
+pub fn logical_id(name: &str) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    name.split('-').map(capital).collect()
+}
+
 /// What may be one thing or a list of them, as a list.
 pub fn list(value: &Value) -> Vec<&Value> {
     match value {

@@ -30,7 +30,7 @@ impl Place {
         let program = world.path("bootstrap");
         fs::write(&program, "#!/bin/sh\nexit 1\n").unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        lay_out(&world.repository(), ".aws-sam/build", |_| program.clone());
+        lay_out(&world.repository(), ".aws-sam/build", &program);
         Self { ministack: MiniStack::start(&[]), world }
     }
 

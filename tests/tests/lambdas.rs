@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use forge::testing::{FakeGitHub, Fault};
@@ -77,8 +78,30 @@ async fn a_whole_run_on_github_ends_with_a_merged_pull_request() {
     assert_eq!(world.branches(), Vec::<String>::new(), "nothing is written elsewhere");
 }
 
+/// Each program holds exactly the functions that the template wants of it.
+#[test]
+fn a_handler_that_a_program_has_not_is_named_with_those_that_it_has() {
+    let mut held = BTreeMap::<String, Vec<String>>::new();
+    for function in functions() {
+        held.entry(programs::program_of(&function)).or_default().push(function);
+    }
+    for functions in held.values() {
+        for (handler, said) in [(Some("bootstrap"), "bootstrap"), (None, "")] {
+            let mut command = Command::new(programs::path(&functions[0]));
+            command.env_remove("_HANDLER").envs(handler.map(|handler| ("_HANDLER", handler)));
+            let ended = command.output().unwrap();
+            let line: Value = serde_json::from_slice(&ended.stdout).unwrap();
+            let wanted = format!(
+                "the function's Handler is {said:?}, which this program has not: set it to one of {}",
+                functions.join(", ")
+            );
+            assert_eq!((ended.status.code(), &line["error"]), (Some(1), &json!(wanted)), "{line}");
+        }
+    }
+}
+
 #[tokio::test]
-async fn every_program_refuses_bad_input_by_the_name_that_machines_know() {
+async fn every_function_refuses_bad_input_by_the_name_that_machines_know() {
     for function in functions() {
         // Nobody listens there, and nobody has to: what is wrong with the input is seen before anything is asked.
         let mut program = programs::start(&function, "http://127.0.0.1:9").await;

@@ -28,12 +28,12 @@ async fn the_template_makes_what_the_programs_look_for() {
     let folder = tempfile::tempdir().unwrap();
     let program = placeholder(folder.path());
     let ministack = MiniStack::start(&[]);
-    ministack.deploy(STAGE, |_| program.clone());
+    ministack.deploy(STAGE, &program);
     let outputs = ministack.outputs(STAGE);
     table_bucket_and_signing_secret(&ministack, &outputs).await;
     machines(&ministack, &outputs).await;
     // What is deployed already is left alone.
-    let printed = ministack.deploy(STAGE, |_| program.clone());
+    let printed = ministack.deploy(STAGE, &program);
     assert!(printed.contains("No changes to deploy"), "{printed}");
 }
 

@@ -19,6 +19,14 @@ pub enum HostError {
     /// A variable is missing: set it. Lambda sets those that begin with `AWS_` itself.
     #[error("the environment variable {0} is not set")]
     MissingVariable(&'static str),
+    /// The program does not hold the function that Lambda asks it for: set the function's property `Handler`.
+    #[error("the function's Handler is {handler:?}, which this program has not: set it to one of {known}")]
+    UnknownHandler {
+        /// What Lambda's variable `_HANDLER` says, or nothing if it is not set.
+        handler: String,
+        /// The functions of the program, with commas between.
+        known: String,
+    },
     /// The Runtime API failed: Lambda starts the function anew.
     #[error("could not serve the Lambda Runtime API")]
     RuntimeApi(#[source] Box<dyn std::error::Error + Send + Sync>),

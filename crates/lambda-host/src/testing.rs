@@ -62,6 +62,7 @@ impl RuntimeApi {
         vec![
             ("AWS_LAMBDA_RUNTIME_API", self.address.to_string()),
             ("AWS_LAMBDA_FUNCTION_NAME", function.to_owned()),
+            ("_HANDLER", function.to_owned()),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512".to_owned()),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),

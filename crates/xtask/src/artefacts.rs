@@ -75,7 +75,8 @@ impl Artefact {
     fn start_once(&self) -> Result<(Duration, u64)> {
         let runtime_api = TcpListener::bind("127.0.0.1:0")?;
         let mut command = Command::new(&self.program);
-        command.env_clear().envs(ENVIRONMENT).env("AWS_LAMBDA_FUNCTION_NAME", &self.function);
+        command.env_clear().envs(ENVIRONMENT);
+        command.env("AWS_LAMBDA_FUNCTION_NAME", &self.function).env("_HANDLER", &self.function);
         command.env("AWS_LAMBDA_RUNTIME_API", runtime_api.local_addr()?.to_string());
         let begun = Instant::now();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;

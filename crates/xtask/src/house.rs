@@ -35,7 +35,7 @@ fn folders(path: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Every crate has a README, every function a library and a thin `main`, and the crate bears its folder's name.
+/// Every crate has a README, every function a library that can be served, and the crate bears its folder's name.
 fn rooms(root: &Path) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for place in ["crates", "functions"] {
@@ -49,7 +49,7 @@ fn rooms(root: &Path) -> Result<Vec<String>> {
             if !manifest.contains(&format!("name = \"{name}\"")) {
                 problems.push(format!("{place}/{folder}: the crate does not bear its folder's name"));
             }
-            let missing = ["src/lib.rs", "src/main.rs"].into_iter().filter(|file| !here.join(file).is_file());
+            let missing = ["src/lib.rs", "src/serve.rs"].into_iter().filter(|file| !here.join(file).is_file());
             if place == "functions" {
                 problems.extend(missing.map(|file| format!("functions/{folder} has no {file}")));
             }

@@ -23,6 +23,7 @@ const LIBRARIES: &[(&str, u8)] = &[
     ("role-host", 3),
     ("runner", 3),
     ("gatewright", 5),
+    ("programs", 5),
     ("tests", 6),
     ("xtask", 6),
 ];

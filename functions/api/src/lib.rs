@@ -4,6 +4,7 @@ mod health;
 mod jobs;
 mod orchestrate;
 mod runs;
+mod serve;
 
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use http_host::{Answer, Request};
 use run_model::{Clock, FunctionError, Randomness, RunId};
 use serde_json::Value;
 use store::{Names, Store};
+
+pub use crate::serve::serve;
 
 /// What the function needs, built once per cold start.
 pub struct Context {

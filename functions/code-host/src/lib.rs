@@ -6,6 +6,7 @@ mod message;
 mod publish;
 mod pull_request;
 mod repository;
+mod serve;
 mod snapshot;
 
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use run_model::{Clock, ErrorName, FunctionError, Randomness, RunId};
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Names, NewEvent, Store};
+
+pub use crate::serve::serve;
 
 /// What the function needs, built once per cold start.
 pub struct Context {

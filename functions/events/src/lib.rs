@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod serve;
+
 use std::sync::Arc;
 
 use aws_types::SdkConfig;
@@ -8,6 +10,8 @@ use run_model::{Clock, FunctionError, Randomness};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Names, NewEvent, Store, StoreError};
+
+pub use crate::serve::serve;
 
 const STATUS_CHANGE: &str = "Step Functions Execution Status Change";
 

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod serve;
+
 use std::sync::Arc;
 
 use aws_types::SdkConfig;
@@ -10,6 +12,8 @@ use run_model::{Clock, FunctionError, GateId, Randomness, Sha256};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Names, Store, Vote};
+
+pub use crate::serve::serve;
 
 /// The longest comment that is kept, in bytes.
 const LONGEST_COMMENT: usize = 4_000;

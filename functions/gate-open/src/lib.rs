@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod serve;
+
 use std::sync::Arc;
 
 use aws_types::SdkConfig;
@@ -13,6 +15,8 @@ use schedules::OneShots;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Names, Store};
+
+pub use crate::serve::serve;
 
 /// What the function needs, built once per cold start.
 pub struct Context {

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod serve;
+
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sfn::Client;
@@ -10,6 +12,8 @@ use run_model::{Clock, ErrorName, FunctionError, Randomness, RunId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Names, Store, StoreError};
+
+pub use crate::serve::serve;
 
 /// What the function needs, built once per cold start.
 pub struct Context {

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod serve;
+
 use agent::{Role, ToolKind, Writes};
 use role_host::{Definition, Material, Section};
 use run_model::FunctionError;
@@ -7,6 +9,7 @@ use run_model::change_set::Overlay;
 use run_model::plan::Plan;
 use serde_json::Value;
 
+pub use crate::serve::serve;
 pub use role_host::Context;
 
 /// The role: reads, and hands in a [`Plan`].

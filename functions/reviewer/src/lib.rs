@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod serve;
+
 use agent::{Role, ToolKind, Writes};
 use role_host::{Definition, Material, Section};
 use run_model::FunctionError;
@@ -8,6 +10,7 @@ use run_model::change_set::Overlay;
 use run_model::verdict::{Severity, Verdict, VerdictDecision};
 use serde_json::Value;
 
+pub use crate::serve::serve;
 pub use role_host::Context;
 
 /// The role: reads, and hands in a [`Verdict`].

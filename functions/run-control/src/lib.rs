@@ -7,6 +7,7 @@ mod gates;
 mod planning;
 mod reminder;
 mod rounds;
+mod serve;
 mod settings;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use schedules::OneShots;
 use serde::Deserialize;
 use serde_json::Value;
 use store::{Names, Store};
+
+pub use crate::serve::serve;
 
 /// What the function needs, built once per cold start.
 pub struct Context {

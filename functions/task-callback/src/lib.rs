@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod serve;
+
 use std::sync::Arc;
 
 use aws_sdk_sfn::error::{ProvideErrorMetadata, SdkError};
@@ -7,6 +9,8 @@ use aws_types::SdkConfig;
 use run_model::{Clock, ErrorName, FunctionError, Randomness};
 use serde_json::{Value, json};
 use store::{Answer, Names, OutboxItem, OutboxState, Store, StoreError};
+
+pub use crate::serve::serve;
 
 /// The longest error name that `SendTaskFailure` takes.
 const LONGEST_ERROR: usize = 256;

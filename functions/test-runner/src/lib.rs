@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod serve;
+
 use std::sync::Arc;
 
 use aws_types::SdkConfig;
@@ -10,6 +12,8 @@ use run_model::{Clock, ErrorName, FunctionError, JobId, Randomness, RunId, Sha25
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Names, NewEvent, Store};
+
+pub use crate::serve::serve;
 
 /// What the function needs, built once per cold start.
 pub struct Context {

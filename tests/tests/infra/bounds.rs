@@ -1,6 +1,7 @@
 //! What the template may not hold: wildcards, what costs by the hour, settings in the environment, data without a bound.
 
 use serde_json::{Value, json};
+use tests::machines::repository;
 use tests::template::{Template, list, referred, texts};
 
 use crate::{complains, none, template};
@@ -72,7 +73,7 @@ fn costs(template: &Template) -> Vec<String> {
 fn functions(template: &Template) -> Vec<String> {
     let shared = &template.0["Globals"]["Function"];
     let wanted = json!({
-        "Runtime": "provided.al2023", "Handler": "bootstrap", "Architectures": [{ "Ref": "Architecture" }],
+        "Runtime": "provided.al2023", "Architectures": [{ "Ref": "Architecture" }],
         "MemorySize": 128, "AutoPublishAlias": "live",
     });
     let mut problems: Vec<String> = Vec::new();
@@ -91,8 +92,12 @@ fn functions(template: &Template) -> Vec<String> {
         }
     }
     for (id, _) in &functions {
-        if template.0["Resources"][id]["Metadata"]["BuildMethod"] != "rust-cargolambda" {
-            problems.push(format!("{id} is not built by cargo-lambda"));
+        // `sam build` builds functions with one folder and one metadata once.
+        let metadata = &template.0["Resources"][id]["Metadata"];
+        let program = metadata["BuildProperties"]["Binary"].as_str().unwrap_or_default();
+        let built = json!({ "BuildMethod": "rust-cargolambda", "BuildProperties": { "Binary": program } });
+        if *metadata != built || !repository().join(format!("crates/programs/src/bin/{program}.rs")).is_file() {
+            problems.push(format!("{id} is not built by cargo-lambda as one of the programs"));
         }
     }
     problems
@@ -169,6 +174,14 @@ fn a_setting_in_the_environment_is_seen() {
     complains(problems, literal, "Api: GATEWRIGHT_RETRIES is a setting");
     let larger = |template: &mut Template| template.0["Globals"]["Function"]["MemorySize"] = 1024.into();
     complains(problems, larger, "MemorySize is not 128");
+}
+
+#[test]
+fn a_function_that_is_built_otherwise_is_seen() {
+    for (field, value) in [("BuildMethod", json!("makefile")), ("BuildProperties", json!({ "Binary": "everything" }))] {
+        let otherwise = |template: &mut Template| template.0["Resources"]["Api"]["Metadata"][field] = value;
+        complains(problems, otherwise, "Api is not built by cargo-lambda as one of the programs");
+    }
 }
 
 #[test]

@@ -5,9 +5,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 use tests::machines::{functions, repository, roles};
-use tests::template::{Template, list, referred, texts};
+use tests::template::{Template, list, logical_id, referred, texts};
 
-use crate::names::logical_id;
 use crate::{complains, none, template};
 
 /// What a dependency lets a function ask AWS for. A right is a service, or a secret: three secrets lie in one service.

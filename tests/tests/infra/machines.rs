@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tests::machines::{MACHINES, states_of};
-use tests::template::{Template, list, texts};
+use tests::template::{Template, list, logical_id, texts};
 
-use crate::names::logical_id;
 use crate::{complains, none, template};
 
 /// One thing that a role allows: an action, and on what.

@@ -4,15 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use tests::machines::{MACHINES, functions, states_of};
-use tests::template::Template;
+use tests::template::{Template, logical_id};
 
 use crate::{complains, none, template};
-
-/// `run-control` as a logical id: `RunControl`.
-pub(crate) fn logical_id(name: &str) -> String {
-    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
-    name.split('-').map(capital).collect()
-}
 
 /// What a function must be called and where its parts must be.
 fn problems(template: &Template) -> Vec<String> {
@@ -27,7 +21,8 @@ fn problems(template: &Template) -> Vec<String> {
         let function = template.properties(&id);
         let wanted = [
             ("FunctionName", json!({ "Fn::Sub": format!("gatewright-${{Stage}}-{name}") })),
-            ("CodeUri", json!(format!("../functions/{name}"))),
+            ("CodeUri", json!("../crates/programs")),
+            ("Handler", json!(name)),
             ("Role", json!({ "Fn::GetAtt": [format!("{id}Role"), "Arn"] })),
             ("LoggingConfig", json!({ "LogFormat": "JSON", "LogGroup": { "Ref": format!("{id}Logs") } })),
         ];
@@ -81,8 +76,10 @@ fn one_name_everywhere() {
 #[test]
 fn another_name_is_seen() {
     let elsewhere =
-        |template: &mut Template| template.properties_mut("Tester")["CodeUri"] = "../functions/testing".into();
+        |template: &mut Template| template.properties_mut("Tester")["CodeUri"] = "../functions/tester".into();
     complains(problems, elsewhere, "Tester: CodeUri");
+    let another_function = |template: &mut Template| template.properties_mut("Tester")["Handler"] = "reviewer".into();
+    complains(problems, another_function, "Tester: Handler");
     let another_role = |template: &mut Template| {
         template.properties_mut("Tester")["Role"] = json!({ "Fn::GetAtt": ["ReviewerRole", "Arn"] })
     };

@@ -1,0 +1,23 @@
+//! The function as a Lambda.
+
+use std::sync::Arc;
+
+use lambda_host::{HostError, OsRandomness, SystemClock};
+
+use crate::{Context, handle};
+
+/// Serves the function as a Lambda: settings from the environment, then one event after the other.
+///
+/// # Errors
+/// As [`lambda_host::serve`]; [`HostError::MissingVariable`] if a setting is not there.
+pub async fn serve() -> Result<(), HostError> {
+    let sdk = lambda_host::sdk_config_from_environment()?;
+    let names = lambda_host::names_from_environment()?;
+    let scratch = std::env::temp_dir().join("gatewright");
+    let context = Arc::new(Context::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness), scratch));
+    lambda_host::serve("developer", move |event, deadline_ms| {
+        let context = context.clone();
+        async move { handle(&context, event, deadline_ms).await }
+    })
+    .await
+}
