@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use embedded_cloud::FunctionRegistry;
 use embedded_cloud::step_functions::{Options, StepFunctions};
 use lambda_host::{OsRandomness, SystemClock};
+use rusqlite::Connection;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -35,6 +36,8 @@ struct Figures {
     floor_us: f64,
     /// The processor time of that, of which no `fsync` takes less.
     floor_cpu_us: f64,
+    /// The processor time of one row of 400 bytes committed by SQLite as the log sets it up, in the same minute.
+    sqlite_cpu_us: f64,
     wall_us: f64,
     /// Commits, each one `fsync`.
     commits: f64,
@@ -60,12 +63,13 @@ fn main() -> Result<()> {
 }
 
 fn show(figures: &Figures) {
-    let Figures { at_once, executions, floor_us, floor_cpu_us, wall_us, commits, cpu_us, load } = figures;
+    let Figures { at_once, executions, floor_us, floor_cpu_us, sqlite_cpu_us, wall_us, commits, cpu_us, load } =
+        figures;
     println!("{at_once} at once, {executions} executions of {TRANSITIONS} transitions, load {load:.1}");
     println!("  {floor_us:>9.1} us  floor: append 400 B and fdatasync, {floor_cpu_us:.1} us of it processor");
     println!("  {wall_us:>9.1} us  wall per transition, {:.2} times the floor", wall_us / floor_us);
     println!("  {commits:>9.3}     commits per transition");
-    println!("  {cpu_us:>9.1} us  processor per transition");
+    println!("  {cpu_us:>9.1} us  processor per transition; a row committed by SQLite {sqlite_cpu_us:.1} us");
 }
 
 /// Each figure's median over the rounds.
@@ -80,6 +84,7 @@ fn median(rounds: &[Figures]) -> Figures {
         executions: rounds.iter().map(|round| round.executions).sum(),
         floor_us: of(|round| round.floor_us),
         floor_cpu_us: of(|round| round.floor_cpu_us),
+        sqlite_cpu_us: of(|round| round.sqlite_cpu_us),
         wall_us: of(|round| round.wall_us),
         commits: of(|round| round.commits),
         cpu_us: of(|round| round.cpu_us),
@@ -92,6 +97,7 @@ fn round(runtime: &tokio::runtime::Runtime, at_once: usize, executions: usize) -
     // Beside the build, not in `/tmp`: that may be memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let (floor_us, floor_cpu_us) = floor(folder.path())?;
+    let sqlite_cpu_us = sqlite(folder.path())?;
     runtime.block_on(async {
         let engine = open(folder.path()).await?;
         run(&engine, at_once, at_once).await?;
@@ -106,6 +112,7 @@ fn round(runtime: &tokio::runtime::Runtime, at_once: usize, executions: usize) -
             executions,
             floor_us,
             floor_cpu_us,
+            sqlite_cpu_us,
             wall_us: microseconds(wall) / transitions,
             commits: commits as f64 / transitions,
             cpu_us: microseconds(cpu) / transitions,
@@ -114,9 +121,11 @@ fn round(runtime: &tokio::runtime::Runtime, at_once: usize, executions: usize) -
     })
 }
 
+/// Commits in a floor.
+const TIMES: usize = 200;
+
 /// What the disk itself needs to make 400 bytes durable: wall time, p50, and processor time, in microseconds.
 fn floor(folder: &Path) -> io::Result<(f64, f64)> {
-    const TIMES: usize = 200;
     let mut file = File::create(folder.join("floor"))?;
     let (mut times, cpu) = (Vec::with_capacity(TIMES), processor_time());
     for _ in 0..TIMES {
@@ -128,6 +137,19 @@ fn floor(folder: &Path) -> io::Result<(f64, f64)> {
     let cpu = processor_time() - cpu;
     times.sort();
     Ok((microseconds(times[TIMES / 2]), microseconds(cpu) / TIMES as f64))
+}
+
+/// The processor time, in microseconds, that SQLite takes to commit one row, with nothing around it.
+fn sqlite(folder: &Path) -> Result<f64> {
+    let connection = Connection::open(folder.join("sqlite"))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.execute("CREATE TABLE rows (row BLOB)", [])?;
+    let cpu = processor_time();
+    for _ in 0..TIMES {
+        connection.prepare_cached("INSERT INTO rows VALUES (?1)")?.execute([[b'x'; 400]])?;
+    }
+    Ok(microseconds(processor_time() - cpu) / TIMES as f64)
 }
 
 async fn open(folder: &Path) -> Result<StepFunctions> {

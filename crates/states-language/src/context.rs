@@ -4,6 +4,7 @@ use jsonata_core::value::JValue;
 use serde_json::Value;
 
 use crate::Execution;
+use crate::data::Data;
 use crate::definition::Machine;
 use crate::execution::{Branch, BranchId};
 use crate::query::{AllNames, Sources, to_query};
@@ -100,12 +101,13 @@ impl<'a> View<'a> {
 
 impl Sources for View<'_> {
     fn variable(&self, name: &str) -> Option<&Value> {
-        self.enclosing().find_map(|branch| branch.variables.get(name))
+        self.enclosing().find_map(|branch| branch.variables.get(name).map(Data::value))
     }
 
     fn states(&self, names: &AllNames<'_>) -> Vec<(&'static str, JValue)> {
         let mut states = Vec::with_capacity(4);
-        let values = [("input", Some(&self.branch.input)), ("result", self.result), ("errorOutput", self.error_output)];
+        let values =
+            [("input", Some(self.branch.input.value())), ("result", self.result), ("errorOutput", self.error_output)];
         for (name, value) in values {
             if let Some(value) = value.filter(|_| names.reads(name)) {
                 states.push((name, to_query(value)));

@@ -88,14 +88,4 @@ impl Failure {
             None => json!({ "Error": self.error }),
         }
     }
-
-    /// What an event's details say: members that are absent are left out.
-    pub(crate) fn details(&self) -> Value {
-        details(Some(&self.error).filter(|error| !error.is_empty()), self.cause.as_ref())
-    }
-}
-
-pub(crate) fn details(error: Option<&String>, cause: Option<&String>) -> Value {
-    let members = [("error", error), ("cause", cause)];
-    members.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?.as_str())))).collect()
 }

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::data::Data;
 use crate::{Action, Outcome, TaskId, TimerId};
 
 /// The version of the serialised form that this crate writes and reads.
 const FORMAT: u32 = 1;
 
 /// The variables of one scope.
-pub(crate) type Variables = Map<String, Value>;
+pub(crate) type Variables = BTreeMap<String, Data>;
 
 /// Where an execution stands; the names are AWS's, in upper case with underscores on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -109,13 +110,13 @@ pub(crate) const ROOT: BranchId = BranchId(0);
 pub(crate) struct Branch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<Parent>,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) variables: Variables,
     /// The position of the current state in the machine.
     pub(crate) state: usize,
     pub(crate) entered_ms: i64,
     /// The input of the current state.
-    pub(crate) input: Value,
+    pub(crate) input: Data,
     /// Attempts used, by position in the current state's `Retry`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) attempts: Vec<u32>,

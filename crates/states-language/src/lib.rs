@@ -2,12 +2,12 @@
 
 mod child;
 mod context;
+mod data;
 mod definition;
 mod error;
 mod event;
 mod execution;
 mod history;
-mod limits;
 mod present;
 mod query;
 mod retry;
@@ -15,9 +15,9 @@ mod step;
 mod time;
 
 pub use child::ChildExecution;
+pub use data::MAX_PAYLOAD_BYTES;
 pub use definition::{Machine, Problem};
 pub use event::{Action, Env, Event, Ignored, Outcome, Step, TaskId, TimerId};
 pub use execution::{Execution, Identity, Origin, Status};
 pub use history::{HistoryEvent, HistoryEventType, MAX_HISTORY_EVENTS};
-pub use limits::MAX_PAYLOAD_BYTES;
 pub use step::step;

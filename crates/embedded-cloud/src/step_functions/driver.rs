@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 
 use run_model::{Clock, Randomness};
-use states_language::{Action, Event, Execution, HistoryEvent, Ignored, Machine, Status};
+use states_language::{Action, Event, Execution, HistoryEvent, Ignored, Machine, Status, TimerId};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -313,17 +313,17 @@ impl Engine {
             // The state that was recorded says them again to whoever takes the execution up.
             actions.retain(|action| !begins_something(action));
         }
-        for action in actions {
-            live.invocations += usize::from(matches!(action, Action::InvokeFunction { .. }));
-            match action {
-                Action::Finish(_) => self.finished(live),
-                action => self.set_off(live, action),
-            }
-        }
+        live.invocations += actions.iter().filter(|action| matches!(action, Action::InvokeFunction { .. })).count();
+        self.set_off(live, actions);
     }
 
-    /// Sets off one action but the last.
-    pub(super) fn set_off(self: &Arc<Self>, live: &Live, action: Action) {
+    /// Sets off what was recorded.
+    pub(super) fn set_off(self: &Arc<Self>, live: &Live, actions: Vec<Action>) {
+        self.timers.set(live.id, actions.iter().filter_map(timer_of));
+        actions.into_iter().for_each(|action| self.set_off_one(live, action));
+    }
+
+    fn set_off_one(self: &Arc<Self>, live: &Live, action: Action) {
         let (engine, id) = (self.clone(), live.id);
         match action {
             Action::InvokeFunction { task, mut function, qualifier, payload, .. } => {
@@ -340,9 +340,9 @@ impl Engine {
                 self.spawn(engine.stop_child(child, cause));
             }
             // A child that has not been reported yet is stopped when its report finds the task closed.
-            Action::StopExecution { execution: None, .. } | Action::Finish(_) => {}
-            Action::SetTimer { timer, due_ms } => self.timers.set(id, timer, due_ms),
-            Action::CancelTimer { timer } => self.timers.cancel(id, timer),
+            Action::StopExecution { execution: None, .. } => {}
+            Action::SetTimer { .. } | Action::CancelTimer { .. } => {}
+            Action::Finish(_) => self.finished(live),
         }
     }
 
@@ -360,6 +360,15 @@ impl Engine {
             // A send fails only when the last subscriber has just gone.
             let _ = self.changes.send(Arc::new(StatusChange::of(execution, stop_ms)));
         }
+    }
+}
+
+/// The timer that an action is about, and its moment unless it is cancelled.
+fn timer_of(action: &Action) -> Option<(TimerId, Option<i64>)> {
+    match action {
+        Action::SetTimer { timer, due_ms } => Some((*timer, Some(*due_ms))),
+        Action::CancelTimer { timer } => Some((*timer, None)),
+        _ => None,
     }
 }
 

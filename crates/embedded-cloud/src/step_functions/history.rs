@@ -40,7 +40,7 @@ impl Engine {
         let next = events.get(limit).map(|event| event.id.to_string());
         events.truncate(limit);
         let include = asked.include_execution_data;
-        let mut answer = json!({ "events": events.into_iter().map(|event| wire(event, include)).collect::<Vec<_>>() });
+        let mut answer = json!({ "events": events.iter().map(|event| wire(event, include)).collect::<Vec<_>>() });
         if let Some(next) = next {
             answer["nextToken"] = json!(next);
         }
@@ -75,21 +75,15 @@ impl Engine {
     }
 }
 
-/// Members of an event's details that hold execution data.
-const DATA: [&str; 4] = ["input", "output", "parameters", "assignedVariables"];
-
 /// An event in AWS's shape.
-fn wire(event: HistoryEvent, include_data: bool) -> Value {
+fn wire(event: &HistoryEvent, include_data: bool) -> Value {
     let mut wire = Map::new();
     wire.insert("timestamp".into(), seconds(event.timestamp_ms));
     wire.insert("type".into(), json!(event.kind.as_str()));
     wire.insert("id".into(), json!(event.id));
     wire.insert("previousEventId".into(), json!(event.previous_event_id));
-    if let (Some(key), Value::Object(mut details)) = (event.kind.details_key(), event.details) {
-        if !include_data {
-            details.retain(|member, _| !DATA.iter().any(|data| member == data || member == &format!("{data}Details")));
-        }
-        wire.insert(key.into(), Value::Object(details));
+    if let Some(key) = event.kind.details_key() {
+        wire.insert(key.into(), event.details(include_data).into());
     }
     Value::Object(wire)
 }

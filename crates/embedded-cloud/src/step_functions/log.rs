@@ -1,19 +1,25 @@
-//! The durable log: one SQLite file, one writer thread, group commit.
+//! The durable log: one SQLite file, one writer, group commit.
 //!
 //! Everything that waits while a commit is on its way to the disk goes into the next commit, so that under load one
-//! `fsync` carries many transitions. A failed write stops the log for good: what was acknowledged is on disk, what was
-//! not is not, and opening the file again goes on from there.
+//! `fsync` carries many transitions; a thread of the log's own makes these. A write that nobody else waits beside is
+//! committed where it is asked for: handing it to the thread and back would cost more than the commit. A failed write
+//! stops the log for good: what was acknowledged is on disk, what was not is not, and opening the file again goes on
+//! from there.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::records;
+
+/// The thread that commits what waits together.
+const THREAD: &str = "step-functions-log";
 
 /// Writes that one commit may carry.
 const BATCH: usize = 512;
@@ -51,14 +57,14 @@ pub enum LogError {
         #[source]
         source: Arc<rusqlite::Error>,
     },
-    /// A later version of this program wrote the file.
-    #[error("{} has format {found}, this program reads up to {known}: use the program that wrote it", path.display())]
-    Newer {
+    /// Another version of this program wrote the file.
+    #[error("{} has format {found}, this program reads {known}: use the program that wrote it", path.display())]
+    OtherFormat {
         /// The log's file, left as it was.
         path: PathBuf,
         /// The format found.
         found: i64,
-        /// The newest format this program knows.
+        /// The format that this program knows.
         known: i64,
     },
     /// A read failed.
@@ -90,10 +96,14 @@ type Job = Box<dyn FnOnce(&Connection) -> Result<Acknowledge, Broken> + Send>;
 /// The log has stopped; the reason is in [`Shared::stopped`].
 struct Broken;
 
-/// What the writer thread and the handles share.
+/// What the writer and the handles share.
 #[derive(Default)]
 struct Shared {
     stopped: watch::Sender<Option<String>>,
+    /// Writes given to the thread that it has not begun.
+    waiting: AtomicUsize,
+    /// Whether the last commit carried one write only.
+    alone: AtomicBool,
     commits: AtomicU64,
     writes: AtomicU64,
 }
@@ -110,8 +120,9 @@ impl Shared {
 /// The log of one state folder.
 pub(super) struct Log {
     reader: Mutex<Connection>,
+    writer: Arc<Mutex<Writer>>,
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     shared: Arc<Shared>,
 }
 
@@ -121,18 +132,21 @@ impl Log {
         let fails = |source| LogError::Open { path: path.to_owned(), source: Arc::new(source) };
         let connection = Connection::open(path).map_err(fails)?;
         let found = records::format(&connection).map_err(fails)?;
-        if found > records::FORMAT {
-            return Err(LogError::Newer { path: path.to_owned(), found, known: records::FORMAT });
+        if ![0, records::FORMAT].contains(&found) {
+            return Err(LogError::OtherFormat { path: path.to_owned(), found, known: records::FORMAT });
         }
         tune(&connection).and_then(|()| records::create(&connection)).map_err(fails)?;
         let reader = Connection::open(path).map_err(fails)?;
         reader.pragma_update(None, "query_only", true).map_err(fails)?;
         let shared = Arc::new(Shared::default());
         let (jobs, queue) = mpsc::channel();
-        let writer = Writer { connection, hook, shared: shared.clone() };
-        let thread = std::thread::Builder::new().name("step-functions-log".into()).spawn(move || writer.run(&queue));
+        let writer = Arc::new(Mutex::new(Writer { connection, hook, shared: shared.clone() }));
+        let (of_thread, shared_by_it) = (writer.clone(), shared.clone());
+        let thread = std::thread::Builder::new().name(THREAD.into());
+        let thread = thread.spawn(move || write_together(&queue, &of_thread, &shared_by_it));
         let thread = thread.map_err(|error| LogError::Stopped(format!("no thread for the writer: {error}")))?;
-        Ok(Log { reader: Mutex::new(reader), jobs: Mutex::new(Some(jobs)), writer: Mutex::new(Some(thread)), shared })
+        let (reader, jobs, thread) = (Mutex::new(reader), Mutex::new(Some(jobs)), Mutex::new(Some(thread)));
+        Ok(Log { reader, writer, jobs, thread, shared })
     }
 
     /// Applies a write, answering once it is on disk.
@@ -150,11 +164,28 @@ impl Log {
             let outcome = apply(connection).map_err(|error| shared.stop(error.to_string()))?;
             Ok(Box::new(move || drop(reply.send(outcome))))
         });
-        let sent = lock(&self.jobs).as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        if !sent {
-            return Err(self.stopped());
-        }
+        self.hand_over(job)?;
         answer.await.map_err(|_| self.stopped())
+    }
+
+    /// Commits a job here and now if it is alone, or gives it to the thread.
+    fn hand_over(&self, job: Job) -> Result<(), LogError> {
+        let jobs = lock(&self.jobs);
+        let Some(sender) = jobs.as_ref() else { return Err(self.stopped()) };
+        if let Some(writer) = self.idle_writer() {
+            drop(jobs);
+            return writer.work(vec![job]).map_err(|Broken| self.stopped());
+        }
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        sender.send(job).map_err(|_| self.stopped())
+    }
+
+    /// The writer, if nobody else wants it and this thread may wait for the disk.
+    fn idle_writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        let alone = self.shared.alone.load(Ordering::Relaxed) && self.shared.waiting.load(Ordering::Relaxed) == 0;
+        // The runtime's only thread would keep everybody waiting, and nobody could share the next commit.
+        let others_go_on = || Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_workers() > 1);
+        if alone && others_go_on() { self.writer.try_lock().ok() } else { None }
     }
 
     /// Reads what is committed.
@@ -172,10 +203,12 @@ impl Log {
     /// Finishes what was given, then refuses more; the file may be opened again afterwards.
     pub(super) fn close(&self) {
         drop(lock(&self.jobs).take());
-        if let Some(thread) = lock(&self.writer).take() {
+        if let Some(thread) = lock(&self.thread).take() {
             // A writer that panicked has already been reported by the panic hook.
             let _ = thread.join();
         }
+        // What is committed elsewhere ends first.
+        drop(lock(&self.writer));
     }
 
     fn stopped(&self) -> LogError {
@@ -219,15 +252,30 @@ struct Writer {
     shared: Arc<Shared>,
 }
 
-impl Writer {
-    fn run(self, queue: &mpsc::Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
-            let batch: Vec<Job> = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
-            let writes = batch.len() as u64;
-            let Ok(acknowledges) = self.commit(batch) else { return };
-            self.shared.writes.fetch_add(writes, Ordering::Relaxed);
-            acknowledges.into_iter().for_each(|acknowledge| acknowledge());
+/// The writer's thread: commits what waits, together.
+fn write_together(queue: &mpsc::Receiver<Job>, writer: &Mutex<Writer>, shared: &Shared) {
+    while let Ok(first) = queue.recv() {
+        let writer = lock(writer);
+        let batch: Vec<Job> = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
+        shared.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
+        if writer.work(batch).is_err() {
+            return;
         }
+    }
+}
+
+impl Writer {
+    /// Commits a batch and tells those who wait; nothing is committed after a write has failed.
+    fn work(&self, batch: Vec<Job>) -> Result<(), Broken> {
+        if self.shared.stopped.borrow().is_some() {
+            return Err(Broken);
+        }
+        let writes = batch.len();
+        let acknowledges = self.commit(batch)?;
+        self.shared.alone.store(writes == 1, Ordering::Relaxed);
+        self.shared.writes.fetch_add(writes as u64, Ordering::Relaxed);
+        acknowledges.into_iter().for_each(|acknowledge| acknowledge());
+        Ok(())
     }
 
     /// One commit of everything in `batch`; when it breaks, nothing of it is on disk or nobody was told.
@@ -254,6 +302,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::runtime::Builder;
 
     fn count(log: &Log) -> i64 {
         log.read(|connection| connection.query_row("SELECT count(*) FROM machines", [], |row| row.get(0))).unwrap()
@@ -274,22 +323,87 @@ mod tests {
         assert!(stats.commits < 50, "{stats:?}");
     }
 
-    #[tokio::test]
-    async fn a_break_before_a_commit_loses_it_and_a_break_after_keeps_it() {
-        for (side, kept) in [(CommitSide::Before, 1), (CommitSide::After, 2)] {
+    /// A hook that tells before each commit whether the log's own thread makes it, and waits for leave to go on.
+    fn watched() -> (CommitHook, mpsc::Receiver<bool>, mpsc::Sender<()>) {
+        let ((tell, told), (leave, leaves)) = (mpsc::channel(), mpsc::channel::<()>());
+        let world = Mutex::new((tell, leaves));
+        let hook = move |point: CommitPoint| {
+            let (tell, leaves) = &*lock(&world);
+            if point.side == CommitSide::Before {
+                tell.send(std::thread::current().name() == Some(THREAD)).unwrap();
+                leaves.recv().unwrap();
+            }
+            ControlFlow::Continue(())
+        };
+        (Arc::new(hook), told, leave)
+    }
+
+    #[test]
+    fn a_write_that_is_alone_is_committed_where_it_is_asked_for() {
+        for (mut runtime, expected) in [
+            (Builder::new_multi_thread(), [true, false, false]),
+            // The only thread must not wait for the disk.
+            (Builder::new_current_thread(), [true, true, true]),
+        ] {
             let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("log");
-            let at = CommitPoint { number: 2, side };
-            let hook: CommitHook =
-                Arc::new(move |p| if p == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
-            let log = Log::open(&path, Some(hook)).unwrap();
-            add(&log, "one".into()).await.unwrap();
-            let refused = add(&log, "two".into()).await.unwrap_err();
-            assert!(refused.to_string().contains("number: 2"), "{refused}");
-            assert!(add(&log, "three".into()).await.is_err());
-            drop(log);
-            assert_eq!(count(&Log::open(&path, None).unwrap()), kept, "{side:?}");
+            let (hook, told, leave) = watched();
+            let log = Log::open(&folder.path().join("log"), Some(hook)).unwrap();
+            runtime.worker_threads(2).build().unwrap().block_on(async {
+                for n in 0..3 {
+                    leave.send(()).unwrap();
+                    add(&log, format!("m{n}")).await.unwrap();
+                }
+                log.close();
+                assert!(add(&log, "late".into()).await.is_err());
+            });
+            assert_eq!(told.try_iter().collect::<Vec<_>>(), expected);
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_waits_while_a_write_is_committed_where_it_was_asked_for_goes_to_the_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let (hook, told, leave) = watched();
+        let log = Arc::new(Log::open(&folder.path().join("log"), Some(hook)).unwrap());
+        leave.send(()).unwrap();
+        add(&log, "first".into()).await.unwrap();
+        let alone = tokio::spawn({
+            let log = log.clone();
+            async move { add(&log, "alone".into()).await }
+        });
+        assert_eq!((told.recv(), told.recv()), (Ok(true), Ok(false)));
+        let mut rest = std::pin::pin!(futures::future::try_join_all((0..10).map(|n| add(&log, format!("m{n}")))));
+        assert!(futures::poll!(&mut rest).is_pending());
+        leave.send(()).unwrap();
+        leave.send(()).unwrap();
+        rest.await.unwrap();
+        alone.await.unwrap().unwrap();
+        assert_eq!(log.stats(), LogStats { commits: 3, writes: 12 });
+    }
+
+    #[test]
+    fn a_break_before_a_commit_loses_it_and_a_break_after_keeps_it() {
+        // The second commit is made by the log's thread on the first runtime, by the caller on the other.
+        for mut runtime in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+            let runtime = runtime.worker_threads(2).build().unwrap();
+            for (side, kept) in [(CommitSide::Before, 1), (CommitSide::After, 2)] {
+                runtime.block_on(breaks(CommitPoint { number: 2, side }, kept));
+            }
+        }
+    }
+
+    async fn breaks(at: CommitPoint, kept: i64) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let hook: CommitHook =
+            Arc::new(move |p| if p == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+        let log = Log::open(&path, Some(hook)).unwrap();
+        add(&log, "one".into()).await.unwrap();
+        let refused = add(&log, "two".into()).await.unwrap_err();
+        assert!(refused.to_string().contains("number: 2"), "{refused}");
+        assert!(add(&log, "three".into()).await.is_err());
+        drop(log);
+        assert_eq!(count(&Log::open(&path, None).unwrap()), kept, "{at:?}");
     }
 
     #[tokio::test]
@@ -303,14 +417,16 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_file_is_refused_and_kept() {
+    fn a_file_of_another_version_is_refused_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         drop(Log::open(&path, None).unwrap());
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", records::FORMAT + 1).unwrap();
-        let before = std::fs::read(&path).unwrap();
-        let refused = Log::open(&path, None).err().unwrap();
-        assert!(matches!(refused, LogError::Newer { .. }), "{refused}");
-        assert_eq!(std::fs::read(&path).unwrap(), before);
+        for other in [records::FORMAT - 1, records::FORMAT + 1] {
+            Connection::open(&path).unwrap().pragma_update(None, "user_version", other).unwrap();
+            let before = std::fs::read(&path).unwrap();
+            let refused = Log::open(&path, None).err().unwrap();
+            assert!(matches!(refused, LogError::OtherFormat { .. }), "{refused}");
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+        }
     }
 }

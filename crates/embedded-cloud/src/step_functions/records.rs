@@ -1,7 +1,7 @@
 //! The tables of the log and the statements on them.
 //!
 //! `machines` keeps every version of a definition, because an execution goes on with the one it started with.
-//! `executions` holds one row each with the whole durable state. `history` gets one row per transition, holding the
+//! `executions` holds one row each with the whole durable state, `origins` what no transition changes of it. `history` gets one row per transition, holding the
 //! events of that transition as a JSON array. The rows lie in the order they were written in, whosever they are: a
 //! commit of many transitions fills pages from end to end, and only their small index is written here and there.
 
@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use states_language::{Status, TaskId};
 
 /// The format of the file, kept in SQLite's `user_version`.
-pub(super) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 2;
 
 const TABLES: &str = "
     CREATE TABLE machines (
@@ -18,11 +18,12 @@ const TABLES: &str = "
     CREATE TABLE executions (
         id INTEGER PRIMARY KEY, machine TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL,
         status TEXT NOT NULL, started_ms INTEGER NOT NULL, stopped_ms INTEGER,
-        parent INTEGER, parent_task INTEGER, state BLOB NOT NULL, origin BLOB NOT NULL,
+        parent INTEGER, parent_task INTEGER, state BLOB NOT NULL,
         UNIQUE (machine, name));
     CREATE INDEX executions_by_machine ON executions (machine);
     CREATE INDEX executions_by_status ON executions (machine, status);
     CREATE INDEX executions_running ON executions (id) WHERE status = 'RUNNING';
+    CREATE TABLE origins (execution INTEGER PRIMARY KEY, origin BLOB NOT NULL);
     CREATE TABLE history (execution INTEGER NOT NULL, first INTEGER NOT NULL, events BLOB NOT NULL);
     CREATE UNIQUE INDEX history_by_execution ON history (execution, first);
 ";
@@ -155,7 +156,9 @@ impl Recorded {
     }
 }
 
-const RECORDED: &str = "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state, origin FROM executions";
+const RECORDED: &str =
+    "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state, origin
+    FROM executions JOIN origins ON execution = id";
 const LISTED: &str =
     "SELECT id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, x'', x'' FROM executions";
 
@@ -244,8 +247,8 @@ pub(super) fn begin(
         return Ok(Some(old));
     }
     let sql = "INSERT INTO executions
-        (id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state, origin)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        (id, machine, name, version, status, started_ms, stopped_ms, parent, parent_task, state)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let stopped_ms = transition.end.map(|(_, stopped_ms)| stopped_ms);
     let status = transition.end.map_or(Status::Running, |(status, _)| status).as_str();
     let (parent, task) = (new.parent.map(|p| p.execution), new.parent.map(|p| p.task.0 as i64));
@@ -259,9 +262,10 @@ pub(super) fn begin(
         stopped_ms,
         parent,
         task,
-        transition.state,
-        new.origin
+        transition.state
     ])?;
+    let sql = "INSERT INTO origins (execution, origin) VALUES (?1, ?2)";
+    connection.prepare_cached(sql)?.execute(params![new.id, new.origin])?;
     append(connection, transition)?;
     Ok(None)
 }

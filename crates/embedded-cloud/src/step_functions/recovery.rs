@@ -28,8 +28,7 @@ impl Engine {
             if orphan {
                 self.deliver(live.id, Mail::new(task_over()));
             } else {
-                let pending = live.execution.pending_actions();
-                pending.into_iter().for_each(|action| self.set_off(live, action));
+                self.set_off(live, live.execution.pending_actions());
             }
         }
         self.run_timers();

@@ -38,17 +38,20 @@ impl Set {
 }
 
 impl Timers {
-    /// Sets a timer, or moves one that is set.
-    pub(super) fn set(&self, execution: i64, timer: TimerId, due_ms: i64) {
+    /// Sets an execution's timers or moves them to another moment; those without one are cancelled.
+    ///
+    /// All at once: the sleeper is not woken by a timer that goes before the next one comes.
+    pub(super) fn set(&self, execution: i64, timers: impl IntoIterator<Item = (TimerId, Option<i64>)>) {
         self.change(|set| {
-            set.remove((execution, timer));
-            set.by_due.insert((due_ms, (execution, timer)));
-            set.due.insert((execution, timer), due_ms);
+            for (timer, due_ms) in timers {
+                let key = (execution, timer);
+                set.remove(key);
+                if let Some(due_ms) = due_ms {
+                    set.by_due.insert((due_ms, key));
+                    set.due.insert(key, due_ms);
+                }
+            }
         });
-    }
-
-    pub(super) fn cancel(&self, execution: i64, timer: TimerId) {
-        self.change(|set| set.remove((execution, timer)));
     }
 
     /// Forgets every timer of an execution that is over.
@@ -110,12 +113,12 @@ mod tests {
     #[tokio::test]
     async fn timers_fire_in_order_and_only_when_due() {
         let (timers, clock) = (Timers::default(), VirtualClock::at(0));
-        timers.set(1, TimerId(1), 7_200_000);
-        timers.set(2, TimerId(1), 10);
-        timers.set(2, TimerId(2), 20);
-        timers.set(3, TimerId(9), 5);
-        timers.cancel(3, TimerId(9));
-        timers.set(2, TimerId(2), 30);
+        timers.set(1, [(TimerId(1), Some(7_200_000))]);
+        timers.set(2, [(TimerId(1), Some(10))]);
+        timers.set(2, [(TimerId(2), Some(20))]);
+        timers.set(3, [(TimerId(9), Some(5))]);
+        timers.set(3, [(TimerId(9), None)]);
+        timers.set(2, [(TimerId(2), Some(30))]);
         let fired = Mutex::new(Vec::new());
         let run = timers.run(Arc::new(clock.clone()), |execution, timer| lock(&fired).push((execution, timer.0)));
         tokio::pin!(run);
@@ -139,12 +142,12 @@ mod tests {
         let run = timers.run(Arc::new(clock.clone()), |_, _| *lock(&fired) += 1);
         tokio::pin!(run);
         assert!(futures::poll!(&mut run).is_pending());
-        timers.set(1, TimerId(1), 1_000);
+        timers.set(1, [(TimerId(1), Some(1_000))]);
         assert!(futures::poll!(&mut run).is_pending());
-        timers.set(1, TimerId(2), 10);
+        timers.set(1, [(TimerId(2), Some(10))]);
         assert!(futures::poll!(&mut run).is_pending());
         assert_eq!(clock.next_due_ms(), Some(10));
-        timers.set(1, TimerId(2), 20);
+        timers.set(1, [(TimerId(2), Some(20))]);
         assert!(futures::poll!(&mut run).is_pending());
         assert_eq!(clock.next_due_ms(), Some(20));
         clock.advance(20);

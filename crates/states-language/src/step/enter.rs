@@ -3,18 +3,19 @@
 use serde_json::Value;
 
 use super::Run;
-use super::record::{Events, details, input_details};
+use super::record::Events;
 use crate::definition::{Choice, Kind};
 use crate::error::{self, Failure};
 use crate::execution::{Activity, BranchId, Purpose};
+use crate::history::Details;
 use crate::query::{Scene, Template};
 use crate::time;
 
 impl Run<'_> {
     pub(super) fn enter(&mut self, id: BranchId) {
         let state = self.state(id);
-        let name = ("name", Value::from(state.name.as_str()));
-        let details = details([name].into_iter().chain(input_details(&self.branch(id).input)));
+        let input = Some(self.branch(id).input.text());
+        let details = Details { name: Some(state.name.clone()), input, ..Details::default() };
         let event = self.record(id, Events::of(state).entered, details);
         let now = self.now;
         let branch = self.branch_mut(id);

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Run;
 use super::enter::unfit;
 use super::record::Events;
 use crate::HistoryEventType;
 use crate::context::View;
+use crate::data::Data;
 use crate::definition::{Kind, MapState};
 use crate::error::Failure;
 use crate::execution::{Activity, BranchId, Join, Parent};
-use crate::limits;
+use crate::history::Details;
 use crate::query::{Scene, Template};
 
 /// The most iterations of an inline Map that run at once, whatever `MaxConcurrency` says.
@@ -26,11 +27,10 @@ impl Run<'_> {
         starts: &[usize],
     ) -> Result<(), Failure> {
         let input = match arguments {
-            Some(template) => self.value(id, template)?,
+            Some(template) => Data::within_limit("The arguments of the state", self.value(id, template)?)?,
             None => self.branch(id).input.clone(),
         };
-        limits::check("The arguments of the state", &input)?;
-        self.record(id, HistoryEventType::ParallelStateStarted, Value::Null);
+        self.record(id, HistoryEventType::ParallelStateStarted, Details::default());
         let total = starts.len();
         self.branch_mut(id).activity = Activity::Join(Join {
             waiting: VecDeque::new(),
@@ -54,7 +54,7 @@ impl Run<'_> {
                 Value::Array(items) => items,
                 other => return Err(unfit(template, &other, "an array of items")),
             },
-            None => match &self.branch(id).input {
+            None => match self.branch(id).input.value() {
                 Value::Array(items) => items.clone(),
                 _ => return Err(Failure::query_at("Items", "The input of the Map is not an array: give it Items.")),
             },
@@ -65,7 +65,7 @@ impl Run<'_> {
         };
         let limit = if asked == 0 { MAX_CONCURRENCY } else { asked.min(MAX_CONCURRENCY) };
         let total = items.len();
-        self.record(id, HistoryEventType::MapStateStarted, json!({ "length": total }));
+        self.record(id, HistoryEventType::MapStateStarted, Details { length: Some(total), ..Details::default() });
         self.branch_mut(id).activity =
             Activity::Join(Join { waiting: items.into(), total, limit, running: 0, results: BTreeMap::new() });
         self.go_on_joining(id);
@@ -88,11 +88,12 @@ impl Run<'_> {
             Kind::Map(_) => HistoryEventType::MapStateSucceeded,
             _ => HistoryEventType::ParallelStateSucceeded,
         };
-        if let Err(failure) = limits::check("The result of the state", &result) {
-            return self.fail_working(id, failure);
-        }
+        let result = match Data::within_limit("The result of the state", result) {
+            Ok(result) => result,
+            Err(failure) => return self.fail_working(id, failure),
+        };
         self.release(id);
-        self.record(id, done, Value::Null);
+        self.record(id, done, Details::default());
         self.complete(id, Some(result));
     }
 
@@ -117,12 +118,13 @@ impl Run<'_> {
             }
             None => None,
         };
-        if let Some(selected) = &selected {
-            limits::check("The selected item", selected)?;
-        }
         let kept = map.keeps_item.then(|| item.clone());
+        let input = match selected {
+            Some(selected) => Data::within_limit("The selected item", selected)?,
+            None => Data::new(item),
+        };
         let parent = Parent { branch: id, index, iteration: true, item: kept };
-        let branch = self.new_branch(map.start, selected.unwrap_or(item), Some(parent));
+        let branch = self.new_branch(map.start, input, Some(parent));
         self.branch_mut(branch).last_event = self.branch(id).last_event;
         self.record(branch, HistoryEventType::MapIterationStarted, self.iteration_details(id, index));
         Ok(())
@@ -150,7 +152,7 @@ impl Run<'_> {
     pub(super) fn fail_join(&mut self, id: BranchId, failure: Failure) {
         let Some(parent) = self.branch(id).parent.clone() else { return };
         if let (Kind::Task(_), Some(aborted)) = (&self.state(id).kind, Events::of(self.state(id)).aborted) {
-            self.record(id, aborted, Value::Null);
+            self.record(id, aborted, Details::default());
         }
         if parent.iteration {
             let details = self.iteration_details(parent.branch, parent.index);
@@ -170,7 +172,7 @@ impl Run<'_> {
             Kind::Map(_) => HistoryEventType::MapStateFailed,
             _ => HistoryEventType::ParallelStateFailed,
         };
-        self.record(id, failed, Value::Null);
+        self.record(id, failed, Details::default());
         self.fail(id, failure);
     }
 
@@ -190,7 +192,7 @@ impl Run<'_> {
         self.settle(id);
         // A branch that was about to enter a state has none to abort.
         if let Some(aborted) = Events::of(self.state(id)).aborted.filter(|_| begun) {
-            self.record(id, aborted, Value::Null);
+            self.record(id, aborted, Details::default());
         }
         if let Some(parent) = self.branch(id).parent.clone().filter(|parent| parent.iteration) {
             let details = self.iteration_details(parent.branch, parent.index);
@@ -199,7 +201,7 @@ impl Run<'_> {
         self.execution.branches.remove(&id);
     }
 
-    fn iteration_details(&self, map: BranchId, index: usize) -> Value {
-        json!({ "name": self.state(map).name, "index": index })
+    fn iteration_details(&self, map: BranchId, index: usize) -> Details {
+        Details { name: Some(self.state(map).name.clone()), index: Some(index), ..Details::default() }
     }
 }

@@ -1,21 +1,22 @@
 //! Leaving a state: onwards with a result, again after a pause, or by a catcher.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::Run;
-use super::record::{Events, details, output_details};
+use super::record::Events;
 use crate::context::View;
+use crate::data::{self, Data};
 use crate::definition::After;
 use crate::error::Failure;
-use crate::execution::{Activity, BranchId, Purpose, ROOT};
-use crate::limits;
+use crate::execution::{Activity, BranchId, Purpose, ROOT, Variables};
+use crate::history::Details;
 use crate::query::Scene;
 use crate::retry;
 use crate::{HistoryEventType, Outcome, Status};
 
 impl Run<'_> {
     /// The state's work is done; a Task, Map or Parallel has a result.
-    pub(super) fn complete(&mut self, id: BranchId, result: Option<Value>) {
+    pub(super) fn complete(&mut self, id: BranchId, result: Option<Data>) {
         let state = self.state(id);
         if let Err(failure) = self.follow(id, &state.after, result, None) {
             self.fail(id, failure);
@@ -27,26 +28,22 @@ impl Run<'_> {
         &mut self,
         id: BranchId,
         after: &After,
-        result: Option<Value>,
+        result: Option<Data>,
         error_output: Option<Value>,
     ) -> Result<(), Failure> {
         let templates: Vec<_> = after.assign.iter().chain(&after.output).collect();
         let (mut assigned, mut output) = (None, None);
         if !templates.is_empty() {
             let mut view = View::new(self.machine, self.execution, id);
-            view.result = result.as_ref();
+            view.result = result.as_ref().map(Data::value);
             view.error_output = error_output.as_ref();
             let mut scene = Scene::new(&templates, &view, self.env)?;
             assigned = after.assign.as_ref().map(|template| scene.value(template)).transpose()?;
             output = after.output.as_ref().map(|template| scene.value(template)).transpose()?;
         }
-        if let Some(variables) = &assigned {
-            limits::check("The variables of Assign", variables)?;
-        }
-        if let Some(output) = &output {
-            limits::check("The output of the state", output)?;
-        }
-        let carried = output.or(result).or(error_output);
+        let assigned = assigned.map(variables).transpose()?;
+        let output = output.map(|output| Data::within_limit("The output of the state", output)).transpose()?;
+        let carried = output.or(result).or_else(|| error_output.map(Data::new));
         // What a state passes on unchanged was within the limit before.
         let output = carried.unwrap_or_else(|| std::mem::take(&mut self.branch_mut(id).input));
         self.exit(id, assigned, &output);
@@ -57,35 +54,38 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn exit(&mut self, id: BranchId, assigned: Option<Value>, output: &Value) {
+    fn exit(&mut self, id: BranchId, assigned: Option<Variables>, output: &Data) {
         let state = self.state(id);
         if let Some(exited) = Events::of(state).exited {
-            let name = ("name", Value::from(state.name.as_str()));
-            let assigned = assigned.as_ref().and_then(Value::as_object).map(assigned_details);
-            let members = [name].into_iter().chain(output_details(output));
-            self.record(id, exited, details(members.chain(assigned.into_iter().flatten())));
+            let texts = |(name, data): (&String, &Data)| (name.clone(), data.text());
+            let details = Details {
+                name: Some(state.name.clone()),
+                output: Some(output.text()),
+                assigned_variables: assigned.as_ref().map(|assigned| assigned.iter().map(texts).collect()),
+                ..Details::default()
+            };
+            self.record(id, exited, details);
         }
-        if let Some(Value::Object(variables)) = assigned {
-            self.branch_mut(id).variables.extend(variables);
-        }
+        self.branch_mut(id).variables.extend(assigned.unwrap_or_default());
     }
 
-    fn go_to(&mut self, id: BranchId, next: usize, input: Value) {
+    fn go_to(&mut self, id: BranchId, next: usize, input: Data) {
         let branch = self.branch_mut(id);
         branch.state = next;
         branch.input = input;
         self.ready.push_back(id);
     }
 
-    fn end_branch(&mut self, id: BranchId, output: Value) {
+    fn end_branch(&mut self, id: BranchId, output: Data) {
         if id != ROOT {
-            return self.join(id, output);
+            return self.join(id, output.into_value());
         }
         if self.overflow {
             return;
         }
-        let details = details(output_details(&output));
-        let outcome = Outcome { status: Status::Succeeded, output: Some(output), error: None, cause: None };
+        let details = Details { output: Some(output.text()), ..Details::default() };
+        let outcome =
+            Outcome { status: Status::Succeeded, output: Some(output.into_value()), error: None, cause: None };
         self.finish(outcome, HistoryEventType::ExecutionSucceeded, details);
     }
 
@@ -126,7 +126,9 @@ impl Run<'_> {
             "An error occurred while executing the state '{name}' (entered at the event id #{entered}). {cause}"
         );
         if let Some(field) = failure.field.take() {
-            let details = json!({ "error": failure.error, "cause": cause, "location": field, "state": name });
+            let (location, state) = (Some(field), Some(name.clone()));
+            let (error, cause) = (Some(failure.error.clone()), Some(cause.clone()));
+            let details = Details { error, cause, location, state, ..Details::default() };
             self.record(id, HistoryEventType::EvaluationFailed, details);
         }
         failure.cause = Some(cause);
@@ -141,8 +143,10 @@ impl Run<'_> {
     }
 }
 
-/// Variables as history holds them: each as JSON text, with a mark that they are whole.
-fn assigned_details(variables: &Map<String, Value>) -> [(&'static str, Value); 2] {
-    let shown = variables.iter().map(|(name, value)| (name.clone(), Value::from(value.to_string()))).collect();
-    [("assignedVariables", Value::Object(shown)), ("assignedVariablesDetails", json!({ "truncated": false }))]
+/// What `Assign` came to, each variable by itself.
+fn variables(assigned: Value) -> Result<Variables, Failure> {
+    let Value::Object(assigned) = assigned else { return Ok(Variables::new()) };
+    let assigned = assigned.into_iter().map(|(name, value)| (name, Data::new(value))).collect();
+    data::check("The variables of Assign", &assigned)?;
+    Ok(assigned)
 }

@@ -6,14 +6,13 @@ mod leave;
 mod record;
 mod task;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use serde_json::{Map, Value, json};
-
-use self::record::{details, input_details};
+use crate::data::Data;
 use crate::definition::{Machine, State};
 use crate::error::{self, Failure};
 use crate::execution::{Activity, Branch, BranchId, Call, Parent, Purpose, ROOT};
+use crate::history::Details;
 use crate::{Action, Env, Event, Execution, HistoryEventType, Ignored, Outcome, Status, Step, TaskId, TimerId};
 
 /// Takes one event and goes on until nothing can move without another.
@@ -57,7 +56,7 @@ impl Run<'_> {
         }
         match event {
             Event::Start => {}
-            Event::TaskSubmitted { task, output } => self.submitted(self.branch_of_task(task)?, &output)?,
+            Event::TaskSubmitted { task, output } => self.submitted(self.branch_of_task(task)?, output)?,
             Event::TaskSucceeded { task, output } => self.returned(self.branch_of_task(task)?, output)?,
             Event::TaskFailed { task, error, cause } => {
                 let branch = self.branch_of_task(task)?;
@@ -96,11 +95,11 @@ impl Run<'_> {
 
     fn start(&mut self) {
         self.execution.started_ms = Some(self.now);
-        let input = self.execution.origin.input.clone();
+        let input = Data::new(self.execution.origin.input.clone());
+        let role_arn = Some(self.execution.origin.identity.role_arn.clone());
+        let started = Details { input: Some(input.text()), role_arn, ..Details::default() };
         let branch = self.new_branch(self.machine.start, input, None);
         debug_assert!(branch == ROOT);
-        let role = ("roleArn", Value::from(self.execution.origin.identity.role_arn.as_str()));
-        let started = details(input_details(&self.execution.origin.input).into_iter().chain([role]));
         self.record(ROOT, HistoryEventType::ExecutionStarted, started);
         // AWS chains the first state's entry to nothing, not to the start.
         self.branch_mut(ROOT).last_event = 0;
@@ -128,27 +127,27 @@ impl Run<'_> {
     }
 
     fn stop(&mut self, error: Option<String>, cause: Option<String>) {
-        let details = error::details(error.as_ref(), cause.as_ref());
+        let details = Details { error: error.clone(), cause: cause.clone(), ..Details::default() };
         let outcome = Outcome { status: Status::Aborted, output: None, error, cause };
         self.finish(outcome, HistoryEventType::ExecutionAborted, details);
     }
 
     fn time_out(&mut self) {
-        let details = json!({ "error": error::TIMEOUT });
+        let details = Details { error: Some(error::TIMEOUT.to_owned()), ..Details::default() };
         // As on AWS, only history names the error.
         let outcome = Outcome { status: Status::TimedOut, output: None, error: None, cause: None };
         self.finish(outcome, HistoryEventType::ExecutionTimedOut, details);
     }
 
     fn fail_execution(&mut self, failure: &Failure) {
-        let details = failure.details();
+        let details = Details::default().failed(failure);
         let error = Some(failure.error.clone()).filter(|error| !error.is_empty());
         let outcome = Outcome { status: Status::Failed, output: None, error, cause: failure.cause.clone() };
         self.finish(outcome, HistoryEventType::ExecutionFailed, details);
     }
 
     /// Ends the execution: whatever still runs is called off, silently as on AWS.
-    fn finish(&mut self, outcome: Outcome, kind: HistoryEventType, details: Value) {
+    fn finish(&mut self, outcome: Outcome, kind: HistoryEventType, details: Details) {
         let branches: Vec<BranchId> = self.execution.branches.keys().copied().collect();
         for branch in branches {
             self.settle(branch);
@@ -165,11 +164,11 @@ impl Run<'_> {
     }
 
     /// A branch at the beginning of its first state.
-    fn new_branch(&mut self, state: usize, input: Value, parent: Option<Parent>) -> BranchId {
+    fn new_branch(&mut self, state: usize, input: Data, parent: Option<Parent>) -> BranchId {
         let id = if parent.is_some() { BranchId(self.execution.next_id()) } else { ROOT };
         let branch = Branch {
             parent,
-            variables: Map::new(),
+            variables: BTreeMap::new(),
             state,
             entered_ms: self.now,
             input,

@@ -1,15 +1,14 @@
 //! What a step leaves behind: history, timers and actions.
 
-use serde_json::{Value, json};
-
 use super::Run;
-use crate::definition::{Kind, Resource, State};
+use crate::definition::{Kind, State};
 use crate::execution::{Activity, BranchId, Call, Purpose, Timer};
+use crate::history::Details;
 use crate::{Action, HistoryEvent, HistoryEventType, MAX_HISTORY_EVENTS, TaskId, TimerId};
 
 impl Run<'_> {
     /// Adds an event to the branch's chain; once history is full it only says so.
-    pub(super) fn record(&mut self, id: BranchId, kind: HistoryEventType, details: Value) -> u64 {
+    pub(super) fn record(&mut self, id: BranchId, kind: HistoryEventType, details: Details) -> u64 {
         // The last place belongs to the end of the execution.
         if self.execution.last_event_id + 1 >= MAX_HISTORY_EVENTS {
             self.overflow = true;
@@ -21,7 +20,7 @@ impl Run<'_> {
         event
     }
 
-    pub(super) fn append(&mut self, previous_event_id: u64, kind: HistoryEventType, details: Value) -> u64 {
+    pub(super) fn append(&mut self, previous_event_id: u64, kind: HistoryEventType, details: Details) -> u64 {
         self.execution.last_event_id += 1;
         let id = self.execution.last_event_id;
         self.out.history.push(HistoryEvent { id, previous_event_id, timestamp_ms: self.now, kind, details });
@@ -95,27 +94,6 @@ impl Run<'_> {
             self.out.actions.push(Action::StopExecution { task, execution: child.clone(), cause });
         }
     }
-}
-
-/// The details of an event out of its members.
-pub(super) fn details(members: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-/// The details that name an integration, with more members.
-pub(super) fn task_details(resource: Resource, more: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
-    let (resource_type, resource) = resource.names();
-    details([("resourceType", resource_type.into()), ("resource", resource.into())].into_iter().chain(more))
-}
-
-/// JSON as history holds it: text, with a mark that it is whole.
-pub(super) fn input_details(input: &Value) -> [(&'static str, Value); 2] {
-    [("input", input.to_string().into()), ("inputDetails", json!({ "truncated": false }))]
-}
-
-/// As [`input_details`].
-pub(super) fn output_details(output: &Value) -> [(&'static str, Value); 2] {
-    [("output", output.to_string().into()), ("outputDetails", json!({ "truncated": false }))]
 }
 
 /// The events of one type of state.

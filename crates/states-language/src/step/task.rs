@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::Run;
-use super::record::{output_details, task_details};
 use crate::context::View;
+use crate::data::{Data, Text};
 use crate::definition::{Kind, Resource, Task};
 use crate::error::{self, Failure};
 use crate::execution::{Activity, Attempt, BranchId, Call, Heartbeat, Purpose};
-use crate::limits;
+use crate::history::Details;
 use crate::query::Scene;
 use crate::{Action, HistoryEventType, Ignored, TaskId};
 
@@ -20,11 +20,11 @@ impl Run<'_> {
         let arguments = Scene::new(&[&task.arguments], &view, self.env)?.value(&task.arguments)?;
         let timeout = task.timeout_seconds.as_ref().map(|template| self.seconds(id, template, 1)).transpose()?;
         let heartbeat = task.heartbeat_seconds.as_ref().map(|template| self.seconds(id, template, 1)).transpose()?;
-        limits::check("The arguments of the task", &arguments)?;
-        let scheduled = self.scheduled(task.resource, &arguments, timeout, heartbeat);
-        let call = self.call(task.resource, arguments, token)?;
+        let arguments = Data::within_limit("The arguments of the task", arguments)?;
+        let scheduled = self.scheduled(task.resource, arguments.text(), timeout, heartbeat);
+        let call = self.call(task.resource, arguments.into_value(), token)?;
         self.record(id, HistoryEventType::TaskScheduled, scheduled);
-        self.record(id, HistoryEventType::TaskStarted, task_details(task.resource, []));
+        self.record(id, HistoryEventType::TaskStarted, Details::of_task(task.resource));
         let ms = |seconds: i64| seconds.saturating_mul(1_000);
         let attempt = Attempt {
             task: TaskId(self.execution.next_id()),
@@ -40,13 +40,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn scheduled(&self, resource: Resource, arguments: &Value, timeout: Option<i64>, heartbeat: Option<i64>) -> Value {
+    fn scheduled(&self, resource: Resource, parameters: Text, timeout: Option<i64>, heartbeat: Option<i64>) -> Details {
         // arn:aws:states:REGION:ACCOUNT:stateMachine:NAME
         let region = self.execution.origin.identity.machine_arn.split(':').nth(3).unwrap_or_default();
-        let members = [("region", Value::from(region)), ("parameters", arguments.to_string().into())];
-        let limits = [("timeoutInSeconds", timeout), ("heartbeatInSeconds", heartbeat)];
-        let limits = limits.into_iter().filter_map(|(name, seconds)| Some((name, seconds?.into())));
-        task_details(resource, members.into_iter().chain(limits))
+        Details {
+            region: Some(region.to_owned()),
+            parameters: Some(parameters),
+            timeout_in_seconds: timeout,
+            heartbeat_in_seconds: heartbeat,
+            ..Details::of_task(resource)
+        }
     }
 
     fn call(&mut self, resource: Resource, arguments: Value, token: Option<String>) -> Result<Call, Failure> {
@@ -105,7 +108,7 @@ impl Run<'_> {
         )
     }
 
-    pub(super) fn submitted(&mut self, id: BranchId, output: &Value) -> Result<(), Ignored> {
+    pub(super) fn submitted(&mut self, id: BranchId, output: Value) -> Result<(), Ignored> {
         let Some(Attempt { call: Call::Execution { child: child @ None, .. }, .. }) = self.attempt_mut(id) else {
             return Err(Ignored::AlreadySubmitted);
         };
@@ -114,8 +117,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn record_submitted(&mut self, id: BranchId, output: &Value) {
-        let details = task_details(self.resource(id), output_details(output));
+    fn record_submitted(&mut self, id: BranchId, output: Value) {
+        let output = Some(Data::new(output).text());
+        let details = Details { output, ..Details::of_task(self.resource(id)) };
         self.record(id, HistoryEventType::TaskSubmitted, details);
     }
 
@@ -126,7 +130,7 @@ impl Run<'_> {
                 if std::mem::replace(handed_over, true) {
                     return Err(Ignored::AlreadySubmitted);
                 }
-                self.record_submitted(id, &invoked(output));
+                self.record_submitted(id, invoked(output));
             }
             Some(Call::Function { .. }) => self.task_succeeded(id, invoked(output)),
             _ => self.task_succeeded(id, output),
@@ -139,10 +143,12 @@ impl Run<'_> {
         let resource = self.resource(id);
         let (kind, name) = resource.names();
         let what = format!("The state/task 'arn:aws:states:::{kind}:{name}' returned a result whose size");
-        if let Err(failure) = limits::check(&what, &result) {
-            return self.fail(id, failure);
-        }
-        self.record(id, HistoryEventType::TaskSucceeded, task_details(resource, output_details(&result)));
+        let result = match Data::within_limit(&what, result) {
+            Ok(result) => result,
+            Err(failure) => return self.fail(id, failure),
+        };
+        let details = Details { output: Some(result.text()), ..Details::of_task(resource) };
+        self.record(id, HistoryEventType::TaskSucceeded, details);
         self.complete(id, Some(result));
     }
 
@@ -160,11 +166,7 @@ impl Run<'_> {
     }
 
     fn record_failure(&mut self, id: BranchId, kind: HistoryEventType, failure: &Failure) {
-        let mut details = task_details(self.resource(id), []);
-        if let (Value::Object(details), Value::Object(why)) = (&mut details, failure.details()) {
-            details.extend(why);
-        }
-        self.record(id, kind, details);
+        self.record(id, kind, Details::of_task(self.resource(id)).failed(failure));
     }
 
     pub(super) fn heartbeat(&mut self, id: BranchId) {

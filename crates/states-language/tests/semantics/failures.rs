@@ -231,7 +231,7 @@ fn a_failure_nobody_catches_ends_the_execution() {
     assert_eq!((world.error(), world.cause()), ("Mine", "f said so"));
     assert_eq!(
         world.details("TaskFailed"),
-        &json!({ "resourceType": "lambda", "resource": "invoke", "error": "Mine", "cause": "f said so" })
+        json!({ "resourceType": "lambda", "resource": "invoke", "error": "Mine", "cause": "f said so" })
     );
-    assert_eq!(world.details("ExecutionFailed"), &json!({ "error": "Mine", "cause": "f said so" }));
+    assert_eq!(world.details("ExecutionFailed"), json!({ "error": "Mine", "cause": "f said so" }));
 }

@@ -258,8 +258,9 @@ impl World {
     }
 
     /// The details of the first event of this type.
-    pub(crate) fn details(&self, kind: &str) -> &Value {
-        &self.history.iter().find(|event| event.kind.as_str() == kind).expect("it happened").details
+    pub(crate) fn details(&self, kind: &str) -> Value {
+        let event = self.history.iter().find(|event| event.kind.as_str() == kind).expect("it happened");
+        event.details(true).into()
     }
 }
 
