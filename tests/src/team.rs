@@ -54,7 +54,7 @@ impl Team {
             key_prefix: "OUTBOX#".into(),
         };
         let options =
-            CloudOptions { machines: definitions(), stream_rules: vec![rule], ..options(&world.path("account")) };
+            CloudOptions { machines: machines(), stream_rules: vec![rule], ..options(&world.path("account")) };
         let Attachment::Driver(mut cloud) = Cloud::open(options).await.unwrap() else { panic!("somebody drives") };
         let sdk = cloud.sdk_config();
         let store = Store::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness));
@@ -103,6 +103,21 @@ impl Team {
     }
 }
 
+/// Our machines, but that a run which was admitted goes on at its gate.
+fn machines() -> Vec<(String, String)> {
+    let at_the_gate = |(name, definition): (String, String)| {
+        if name != "pipeline" {
+            return (name, definition);
+        }
+        let mut pipeline: Value = serde_json::from_str(&definition).unwrap();
+        let admission = &mut pipeline["States"]["Admit the request"];
+        admission["Next"] = "Does the change need a gate?".into();
+        admission["Assign"]["gate"] = json!({ "needed": true, "timeout_seconds": 1800 });
+        (name, pipeline.to_string())
+    };
+    definitions().into_iter().map(at_the_gate).collect()
+}
+
 /// The functions that a run passes between its gate and its end, as they are; what comes before is taken as done.
 fn functions(sdk: &aws_types::SdkConfig, store: &Store) -> FunctionRegistry {
     let names = || store.names().clone();
@@ -117,10 +132,9 @@ fn functions(sdk: &aws_types::SdkConfig, store: &Store) -> FunctionRegistry {
             let (control, store) = (control.clone(), admitted.clone());
             async move {
                 let is_admission = event["action"] == "admit";
-                let mut answer = run_control::handle(&control, event).await.map_err(FunctionError::from)?;
+                let answer = run_control::handle(&control, event).await.map_err(FunctionError::from)?;
                 if is_admission {
                     stand_before_the_gate(&store, &RunId::new(answer["run_id"].as_str().unwrap()).unwrap()).await;
-                    answer["from"] = "gate".into();
                 }
                 Ok(answer)
             }

@@ -50,16 +50,17 @@ fn step(role: &str, call: usize) -> Value {
 /// What the rules say of a run in which everything goes well.
 fn rule(event: &Value, waves_before: usize) -> Value {
     match event["action"].as_str().unwrap() {
-        "admit" => json!({"run_id": "r-1", "from": "snapshot", "held_out": false, "attempt": 1}),
-        "gate-needed" => json!({"needed": false, "timeout_seconds": 0}),
-        "next-wave" if waves_before == 0 => json!({"tasks": [{"task_id": "fix"}], "parallel": 2}),
-        "next-wave" => json!({"tasks": [], "parallel": 2}),
-        "begin-task" => json!({"iteration": 1, "overlay": null, "next": "develop"}),
+        "admit" => json!({"run_id": "r-1", "held_out": false, "attempt": 1}),
+        "accept-design" => json!({"gate": {"needed": false, "timeout_seconds": 0}}),
+        // The second wave turns out to be empty, as if the first one had failed.
+        "next-wave" if waves_before == 0 => json!({"tasks": [{"task_id": "fix"}], "parallel": 2, "more": true}),
+        "next-wave" => json!({"tasks": [], "parallel": 2, "more": false}),
+        "begin-task" => json!({"iteration": 1, "overlay": null}),
         "pick-tests" => json!({"tests": null}),
         "judge-task" => json!({"next": "review"}),
         "conclude-review" => json!({"next": "end"}),
         "merge" => json!({"next": "verify", "overlay": null}),
-        "assess" => json!({"next": "publish"}),
+        "assess" => json!({"next": "publish", "gate": {"needed": false, "timeout_seconds": 0}}),
         "finish" => json!({"status": "succeeded", "reason": "", "next_step": ""}),
         _ => json!({}),
     }

@@ -86,15 +86,13 @@ struct Output {
     status: &'static str,
     output: Option<ArtefactRef>,
     overlay: Option<ArtefactRef>,
-    edits: Option<ArtefactRef>,
 }
 
 /// Runs one invocation of a role: takes its session up, works until it is done, has to wait for checks, or time is short.
 ///
 /// `input` is `{run_id, task_id?, iteration, overlay, evidence}`: `overlay` is what the session starts from, `evidence` the
-/// results of the checks it asked for. The answer is `{status, output, overlay, edits}` with status `done`, `needs_checks`
-/// or `continue`; `overlay` is the given one with the session's edits over it, `edits` are the session's alone, and either
-/// is null if it changes nothing. `deadline_ms` is when the invocation will be ended from outside, in milliseconds since
+/// results of the checks it asked for. The answer is `{status, output, overlay}` with status `done`, `needs_checks` or
+/// `continue`; `overlay` is the given one with the session's edits over it, null if it changes nothing. `deadline_ms` is when the invocation will be ended from outside, in milliseconds since
 /// the epoch.
 ///
 /// # Errors
@@ -174,7 +172,7 @@ fn longest_call_ms(provider: &Provider) -> i64 {
 /// Keeps what a session made and says where.
 async fn keep(store: &Store, input: &Input, material: &Material, end: SessionEnd) -> Result<Output, FunctionError> {
     let (status, output, edits) = match end {
-        SessionEnd::Continue => return Ok(Output { status: "continue", output: None, overlay: None, edits: None }),
+        SessionEnd::Continue => return Ok(Output { status: "continue", output: None, overlay: None }),
         SessionEnd::NeedsChecks { edits } => ("needs_checks", None, edits),
         SessionEnd::Done { output, edits } => ("done", Some(output), edits),
     };
@@ -183,13 +181,12 @@ async fn keep(store: &Store, input: &Input, material: &Material, end: SessionEnd
         Some(output) => Some(store.put_json(run, &output).await?),
         None => None,
     };
-    let overlay = keep_overlay(store, run, &material.with(&edits)).await?;
-    let edits = keep_overlay(store, run, &material.tree.base.really_changed(edits)).await?;
-    Ok(Output { status, output, overlay, edits })
-}
-
-async fn keep_overlay(store: &Store, run: &RunId, overlay: &Overlay) -> Result<Option<ArtefactRef>, StoreError> {
-    if overlay.is_empty() { Ok(None) } else { store.put_json(run, overlay).await.map(Some) }
+    let overlay = match material.with(&edits) {
+        unchanged if unchanged == material.tree.given => input.overlay.clone(),
+        nothing if nothing.is_empty() => None,
+        changed => Some(store.put_json(run, &changed).await?),
+    };
+    Ok(Output { status, output, overlay })
 }
 
 fn missing(what: &str, run: &RunId) -> FunctionError {

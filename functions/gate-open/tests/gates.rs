@@ -120,10 +120,10 @@ impl World {
         self.control(json!({ "action": "finish", "run_id": "r-1", "error": null })).await.unwrap()
     }
 
-    async fn resume(&self, name: &str) {
+    async fn resume(&self, name: &str) -> Value {
         let execution = json!({ "name": name, "arn": format!("arn:{name}") });
         let input = json!({ "action": "resume", "execution": execution, "run_id": "r-1", "from": "gate" });
-        self.control(input).await.unwrap();
+        self.control(input).await.unwrap()
     }
 
     async fn run(&self) -> RunRecord {
@@ -153,9 +153,11 @@ async fn a_gate_waits_as_long_as_its_risk_asks_for() {
         (own, RiskLevel::Medium, 30 * 60),
     ] {
         let world = World::published(config, level).await;
-        let asked = json!({ "action": "gate-needed", "run_id": "r-1", "kind": "change" });
-        let asked = world.control(asked).await.unwrap();
-        assert_eq!(asked, json!({ "needed": true, "risk_level": level, "timeout_seconds": seconds }));
+        // Only the change is risky: a plan of that risk would have to be approved first.
+        let low = Risk { level: RiskLevel::Low, reasons: Vec::new() };
+        world.store.update_run(&world.run_id, |run| run.plan_risk = Some(low.clone())).await.unwrap();
+        let expected = json!({ "needed": true, "risk_level": level, "timeout_seconds": seconds });
+        assert_eq!(world.resume("r-1-2").await["gate"], expected);
         let gate = world.open("change", "t").await;
         assert_eq!((gate.opened_ms, gate.deadline_ms), (START_MS, START_MS + seconds * 1000));
         world.clock.advance(seconds * 1000);

@@ -58,7 +58,7 @@ pub(crate) async fn admit(context: &Context, execution: Execution, input: Value)
     let record = record(context, run_id, execution.arn, application, (requester, &config)).await?;
     let (Admission::New(run) | Admission::Existing(run)) =
         context.store.admit(record, settings::budget(&config)).await?;
-    Ok(entrance(&run, Stage::Snapshot))
+    Ok(entrance(&run))
 }
 
 /// What only the person at this machine may say. On AWS an input says neither who asks nor by which settings: those would
@@ -169,7 +169,7 @@ pub(crate) async fn resume(
         return Err(FunctionError::invalid("from", problem));
     }
     if run.execution_arn == execution.arn {
-        return Ok(entrance(&run, stage));
+        return entrance_at(context, &run, stage).await;
     }
     if (Stage::Build..Stage::Report).contains(&stage) && gates::is_due(context, &run, GateKind::Plan).await? {
         let problem = format!("{from:?} comes after a gate that nobody has opened: resume from \"plan_gate\"");
@@ -197,7 +197,7 @@ pub(crate) async fn resume(
         NewEvent::new("run.resumed", format!("resumed from {from} as {}", execution.name))
     };
     let run = context.store.update_run_telling(&run_id, take_up).await?;
-    Ok(entrance(&run, stage))
+    entrance_at(context, &run, stage).await
 }
 
 /// What a stage reads and this run has not got.
@@ -243,6 +243,19 @@ fn reopen(task: &mut TaskRecord, rounds: u32, complaint: Option<&str>) {
     task.failure_fingerprints.clear();
 }
 
-fn entrance(run: &RunRecord, from: Stage) -> Value {
-    json!({ "run_id": run.run_id, "from": from.as_str(), "held_out": run.acceptance.is_some(), "attempt": run.attempt })
+fn entrance(run: &RunRecord) -> Value {
+    json!({ "run_id": run.run_id, "held_out": run.acceptance.is_some(), "attempt": run.attempt })
+}
+
+/// The entrance at a stage, and what the machine must know of the next gate where it passes by the step that would have told.
+async fn entrance_at(context: &Context, run: &RunRecord, from: Stage) -> Result<Value, FunctionError> {
+    let gate = match from {
+        Stage::PlanGate => gates::needed(context, run, GateKind::Plan).await?,
+        Stage::Publish | Stage::Gate => gates::needed(context, run, GateKind::Change).await?,
+        _ => Value::Null,
+    };
+    let mut entrance = entrance(run);
+    entrance["from"] = from.as_str().into();
+    entrance["gate"] = gate;
+    Ok(entrance)
 }

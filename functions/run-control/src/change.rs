@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use config::{ConfigError, PathRules};
 use run_model::change_set::{ChangeSet, Overlay};
 use run_model::evidence::{Evidence, Purpose};
+use run_model::gate::GateKind;
 use run_model::judge::{self, AcceptanceResult, Judgement};
 use run_model::plan::Plan;
 use run_model::risk::{ChangeFacts, PathClass, PathFacts, RiskHint, assess_change};
 use run_model::run::{ArtefactRef, Ending, Outcome, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
 use run_model::scan::{ScanFinding, scan};
 use run_model::verdict::Verdict;
-use run_model::{ErrorName, FunctionError, RepoPath, RunId};
+use run_model::{ErrorName, FunctionError, RepoPath, RunId, Sha256};
 use serde_json::{Value, json};
 use store::NewEvent;
 
-use crate::{Context, planning};
+use crate::{Context, gates, planning};
 
 pub(crate) fn bad_config(problem: ConfigError) -> FunctionError {
     FunctionError::invalid("config", problem)
@@ -39,7 +40,12 @@ pub(crate) async fn merge(context: &Context, run_id: RunId) -> Result<Value, Fun
     }
     let missing = || FunctionError::new(ErrorName::Internal, format!("{run_id} has no snapshot"));
     let base_commit = run.snapshot.as_ref().ok_or_else(missing)?.commit.clone();
-    let artefact = context.store.put_json(&run_id, &overlay).await?;
+    let hash = Sha256::of_json(&overlay);
+    // What one task alone has made lies there already.
+    let artefact = match tasks.into_iter().find_map(|task| task.overlay.filter(|made| made.sha256 == hash)) {
+        Some(artefact) => artefact,
+        None => context.store.put_json(&run_id, &overlay).await?,
+    };
     let change_set = context.store.put_json(&run_id, &ChangeSet { base_commit, overlay }).await?;
     context
         .store
@@ -146,7 +152,7 @@ struct Measured {
     findings: Vec<ScanFinding>,
 }
 
-/// Evidence, scan and risk of the actual diff, before any ref is written.
+/// Evidence, scan and risk of the actual diff, before any ref is written; and whether that risk needs a gate.
 pub(crate) async fn assess(
     context: &Context,
     run_id: RunId,
@@ -174,8 +180,8 @@ pub(crate) async fn assess(
         run.ending.clone_from(&ending);
         NewEvent::new("change.assessed", format!("{message}; {} risk", risk.level.as_str()))
     };
-    context.store.update_run_telling(&run_id, assess).await?;
-    Ok(json!({ "next": next }))
+    let run = context.store.update_run_telling(&run_id, assess).await?;
+    Ok(json!({ "next": next, "gate": gates::needed(context, &run, GateKind::Change).await? }))
 }
 
 /// Measures the change by the run's newest evidence.

@@ -9,18 +9,22 @@ use store::NewEvent;
 
 use crate::Context;
 
-/// A change waits from medium risk on, a plan only from high on, and once.
-pub(crate) async fn needed(context: &Context, run_id: RunId, kind: GateKind) -> Result<Value, FunctionError> {
-    let run = context.store.run(&run_id).await?;
-    let (level, wait) = asked_for(context, &run, kind).await?;
-    let needed = wait.is_some() && is_due(context, &run, kind).await?;
+/// What the machine asks of a gate before it comes to it: a change waits from medium risk on, a plan only from high on, and
+/// once.
+pub(crate) async fn needed(context: &Context, run: &RunRecord, kind: GateKind) -> Result<Value, FunctionError> {
+    let (level, wait) = asked_for(context, run, kind).await?;
+    let needed = wait.is_some() && !is_passed(context, run, kind).await?;
     Ok(json!({ "needed": needed, "risk_level": level, "timeout_seconds": wait.unwrap_or(0) }))
 }
 
-/// Whether a person still has to be asked: the rules ask for it and, before a plan, no gate over this plan was approved. A
-/// change is asked about anew by each execution that comes to it.
+/// Whether a person still has to be asked: the rules ask for it, and nobody has approved yet.
 pub(crate) async fn is_due(context: &Context, run: &RunRecord, kind: GateKind) -> Result<bool, FunctionError> {
-    if asked_for(context, run, kind).await?.1.is_none() {
+    Ok(asked_for(context, run, kind).await?.1.is_some() && !is_passed(context, run, kind).await?)
+}
+
+/// Whether a gate over this very plan was approved. A change is asked about anew by each execution that comes to it.
+async fn is_passed(context: &Context, run: &RunRecord, kind: GateKind) -> Result<bool, FunctionError> {
+    if kind == GateKind::Change {
         return Ok(false);
     }
     let plan = run.plan.as_ref().map(|plan| &plan.sha256);
@@ -28,7 +32,7 @@ pub(crate) async fn is_due(context: &Context, run: &RunRecord, kind: GateKind) -
         let approved = matches!(gate.state, GateState::Decided { decision: GateDecision::Approved, .. });
         approved && gate.binding.kind == GateKind::Plan && Some(&gate.binding.content_sha256) == plan
     };
-    Ok(kind == GateKind::Change || !context.store.run_gates(&run.run_id).await?.iter().any(opened))
+    Ok(context.store.run_gates(&run.run_id).await?.iter().any(opened))
 }
 
 /// The risk, and for how many seconds a gate waits because of it; `None` if it asks for no gate.

@@ -90,7 +90,6 @@ enum Request {
     TaskFailed { run_id: RunId, task_id: TaskId, error: Failure },
     Merge { run_id: RunId },
     Assess { run_id: RunId, evidence: ArtefactRef, acceptance: Option<ArtefactRef> },
-    GateNeeded { run_id: RunId, kind: GateKind },
     GateClosed { run_id: RunId, kind: GateKind },
     Finish { run_id: RunId, error: Option<Failure> },
 }
@@ -129,7 +128,6 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
         Request::TaskFailed { run_id, task_id, error } => rounds::failed(context, run_id, task_id, error).await,
         Request::Merge { run_id } => change::merge(context, run_id).await,
         Request::Assess { run_id, evidence, acceptance } => change::assess(context, run_id, evidence, acceptance).await,
-        Request::GateNeeded { run_id, kind } => gates::needed(context, run_id, kind).await,
         Request::GateClosed { run_id, kind } => gates::closed(context, run_id, kind).await,
         Request::Finish { run_id, error } => ending::finish(context, run_id, error).await,
     }

@@ -3,6 +3,7 @@
 use run_model::change_set::Overlay;
 use run_model::design::Design;
 use run_model::evidence::{Evidence, Purpose};
+use run_model::gate::GateKind;
 use run_model::judge;
 use run_model::plan::{AcceptedPlan, Plan};
 use run_model::risk::assess_plan;
@@ -11,7 +12,7 @@ use run_model::{ErrorName, FunctionError, RunId};
 use serde_json::{Value, json};
 use store::NewEvent;
 
-use crate::{Context, change};
+use crate::{Context, change, gates};
 
 /// Records what the base shows before the first model call.
 pub(crate) async fn baseline(
@@ -84,7 +85,7 @@ fn waiting(task_id: run_model::TaskId, wave: u32, rounds: u32) -> TaskRecord {
     }
 }
 
-/// Checks that every task serves an item of the design, and measures the risk of the plan.
+/// Checks that every task serves an item of the design, measures the risk of the plan, and says whether it needs a gate.
 pub(crate) async fn accept_design(
     context: &Context,
     run_id: RunId,
@@ -103,27 +104,26 @@ pub(crate) async fn accept_design(
         run.plan_risk = Some(risk.clone());
         NewEvent::new("design.accepted", design.summary.as_str())
     };
-    context.store.update_run_telling(&run_id, adopt).await?;
-    Ok(json!({}))
+    let run = context.store.update_run_telling(&run_id, adopt).await?;
+    Ok(json!({ "gate": gates::needed(context, &run, GateKind::Plan).await? }))
 }
 
 pub(crate) fn planned(run: &RunRecord) -> Result<&ArtefactRef, FunctionError> {
     run.plan.as_ref().ok_or_else(|| FunctionError::new(ErrorName::Internal, format!("{} has no plan", run.run_id)))
 }
 
-/// The tasks that may start now: the first unfinished wave, if everything before it is done.
+/// The tasks that may start now: the first unfinished wave, if everything before it is done; and whether more wait behind it.
 pub(crate) async fn next_wave(context: &Context, run_id: RunId) -> Result<Value, FunctionError> {
     let run = context.store.enter_stage(&run_id, Stage::Build).await?;
     // At most 40, the platform's bound.
     let parallel = context.config(&run).await?.limits.parallel_tasks.clamp(1, 40);
     let tasks = context.store.tasks(&run_id).await?;
     let open = |task: &&TaskRecord| matches!(task.status, TaskStatus::Waiting | TaskStatus::Running);
-    let Some(wave) = tasks.iter().find(open).map(|task| task.wave) else {
-        return Ok(json!({ "tasks": [], "parallel": parallel }));
-    };
+    let nothing = || Ok(json!({ "tasks": [], "parallel": parallel, "more": false }));
+    let Some(wave) = tasks.iter().find(open).map(|task| task.wave) else { return nothing() };
     let earlier: Vec<&TaskRecord> = tasks.iter().filter(|task| task.wave < wave).collect();
     if earlier.iter().any(|task| task.status != TaskStatus::Done) {
-        return Ok(json!({ "tasks": [], "parallel": parallel }));
+        return nothing();
     }
     let merged = change::merged_overlay(context, &earlier).await?;
     let base = if merged == Overlay::default() { None } else { Some(context.store.put_json(&run_id, &merged).await?) };
@@ -132,5 +132,6 @@ pub(crate) async fn next_wave(context: &Context, run_id: RunId) -> Result<Value,
         context.store.update_task(&run_id, &task.task_id, |task| task.base_overlay.clone_from(&base)).await?;
     }
     let names: Vec<Value> = starting.iter().map(|task| json!({ "task_id": task.task_id })).collect();
-    Ok(json!({ "tasks": names, "parallel": parallel }))
+    let more = tasks.iter().filter(open).any(|task| task.wave > wave);
+    Ok(json!({ "tasks": names, "parallel": parallel, "more": more }))
 }

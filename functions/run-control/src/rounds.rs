@@ -28,7 +28,7 @@ pub(crate) struct Measured {
     proof: Option<ArtefactRef>,
 }
 
-/// The round the task is in and the tree it works on, or that it has ended.
+/// The round the task is in and the tree it works on. A task that has ended is refused: what it came to stands.
 pub(crate) async fn begin(context: &Context, run_id: RunId, task_id: TaskId) -> Result<Value, FunctionError> {
     let task = context
         .store
@@ -38,9 +38,14 @@ pub(crate) async fn begin(context: &Context, run_id: RunId, task_id: TaskId) -> 
             }
         })
         .await?;
-    let next = if task.status == TaskStatus::Running { "develop" } else { "end" };
+    if task.status != TaskStatus::Running {
+        return Err(FunctionError::invalid(
+            "task_id",
+            format!("{task_id} has ended: only a resumed run begins it again"),
+        ));
+    }
     let overlay = task.overlay.or(task.base_overlay);
-    Ok(json!({ "next": next, "iteration": task.iteration, "overlay": overlay }))
+    Ok(json!({ "iteration": task.iteration, "overlay": overlay }))
 }
 
 /// The tests that the task has made so far, in whichever round, over what its wave was given: laid over the base they should

@@ -235,7 +235,7 @@ async fn a_session_asks_for_checks_gets_them_and_is_done() {
     assert_eq!(done["status"], "done");
     let output: ArtefactRef = serde_json::from_value(done["output"].clone()).unwrap();
     assert_eq!(world.store.get_json::<Value>(&output).await.unwrap(), json!({"summary": "done"}));
-    assert_eq!(world.overlay(&done, "edits").await, overlay);
+    assert_eq!(world.overlay(&done, "overlay").await, overlay);
 
     assert_eq!(world.invoke(Some(&measured)).await.unwrap(), done, "called again, it says the same");
     let usage = world.store.usage(&world.run).await.unwrap();
@@ -281,7 +281,7 @@ async fn near_the_deadline_the_machine_is_asked_to_call_again() {
     let measured = world.keep_evidence(Some(&world.overlay(&first, "overlay").await)).await;
     world.deadline_ms = 1_000 + 5_000;
     let again = world.invoke(Some(&measured)).await.unwrap();
-    assert_eq!(again, json!({"status": "continue", "output": null, "overlay": null, "edits": null}));
+    assert_eq!(again, json!({"status": "continue", "output": null, "overlay": null}));
     world.deadline_ms = 901_000;
     assert_eq!(world.invoke(None).await.unwrap()["status"], "done");
 }

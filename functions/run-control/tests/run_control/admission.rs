@@ -13,7 +13,7 @@ async fn a_request_from_the_console_gets_its_defaults() {
     let checks = json!([{ "name": "test", "command": "make test" }]);
     let input = json!({ "repository": "/r", "requirements": "count to two", "config": { "checks": checks } });
     let entrance = world.admit(input).await.unwrap();
-    assert_eq!(entrance, json!({ "run_id": "r-1", "from": "snapshot", "held_out": false, "attempt": 1 }));
+    assert_eq!(entrance, json!({ "run_id": "r-1", "held_out": false, "attempt": 1 }));
     let run = world.run().await;
     assert_eq!((run.status, run.stage, run.executions), (RunStatus::Running, Stage::Admit, 1));
     assert_eq!((run.repository.as_str(), run.base_ref.as_str()), ("/r", "HEAD"));

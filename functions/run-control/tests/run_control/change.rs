@@ -81,17 +81,19 @@ async fn a_green_change_goes_on_with_its_risk() {
 #[tokio::test]
 async fn documentation_alone_is_low_risk_and_needs_no_gate() {
     let world = World::with_change(&[("README.md", Some("# Two\n"))]).await;
-    assert_eq!(world.assess(&evidence(0, &["+a"])).await, "publish");
+    let assessed = world.assessed(&evidence(0, &["+a"])).await;
     assert_eq!(world.run().await.risk.unwrap().level, RiskLevel::Low);
-    let gate = world.act("gate-needed", json!({ "kind": "change" })).await.unwrap();
-    assert_eq!(gate, json!({ "needed": false, "risk_level": "low", "timeout_seconds": 0 }));
+    let gate = json!({ "needed": false, "risk_level": "low", "timeout_seconds": 0 });
+    assert_eq!(assessed, json!({ "next": "publish", "gate": gate }));
 }
 
 #[tokio::test]
-async fn a_protected_path_is_critical() {
+async fn a_protected_path_is_critical_and_needs_a_gate() {
     let world = World::with_change(&[CODE, (".github/workflows/ci.yml", Some("on: push\n"))]).await;
-    assert_eq!(world.assess(&evidence(0, &["+a"])).await, "publish");
+    let assessed = world.assessed(&evidence(0, &["+a"])).await;
     assert_eq!(world.run().await.risk.unwrap().level, RiskLevel::Critical);
+    let gate = json!({ "needed": true, "risk_level": "critical", "timeout_seconds": 7200 });
+    assert_eq!(assessed, json!({ "next": "publish", "gate": gate }));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use run_model::ErrorName;
 use run_model::change_set::Overlay;
 use run_model::evidence::Purpose;
 use run_model::run::{Stage, TaskStatus};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{World, config, design, evidence, overlay, plan};
 
@@ -76,11 +76,36 @@ async fn another_plan_takes_the_place_of_all_that_the_first_one_made() {
     assert_eq!(tasks.iter().map(|task| task.task_id.as_str()).collect::<Vec<_>>(), ["t2"]);
 }
 
+#[tokio::test]
+async fn whoever_accepts_the_design_says_whether_the_plan_needs_a_gate() {
+    for (hint, needed, level, seconds) in
+        [(Value::Null, false, "low", 0), (json!("medium"), false, "low", 0), (json!("high"), true, "high", 3600)]
+    {
+        let world = World::on_base(&config(), 0, &["+a"]).await;
+        let mut planned = plan(&[("t1", &[])]);
+        planned["risk_hint"] = hint;
+        world.act("accept-plan", json!({ "output": world.keep(&planned).await })).await.unwrap();
+        let design = world.keep(&design(&[("t1", &[])])).await;
+        let accepted = world.act("accept-design", json!({ "output": design })).await.unwrap();
+        let gate = json!({ "needed": needed, "risk_level": level, "timeout_seconds": seconds });
+        assert_eq!(accepted, json!({ "gate": gate }));
+    }
+}
+
 /// The ids of the tasks that may start now.
 async fn next_wave(world: &World) -> Vec<String> {
+    next_waves(world).await.0
+}
+
+/// The ids of the tasks that may start now, and whether more wait behind them.
+async fn next_waves(world: &World) -> (Vec<String>, bool) {
     let wave = world.act("next-wave", json!({})).await.unwrap();
     let ids = wave["tasks"].as_array().unwrap().iter().map(|task| task["task_id"].as_str().unwrap().to_owned());
-    ids.collect()
+    (ids.collect(), wave["more"].as_bool().unwrap())
+}
+
+fn ids(ids: &[&str]) -> Vec<String> {
+    ids.iter().map(|id| (*id).to_owned()).collect()
 }
 
 #[tokio::test]
@@ -91,12 +116,12 @@ async fn a_diamond_is_done_in_three_waves_and_each_builds_on_the_ones_before() {
     )
     .await;
     let edit = |path: &str| overlay(&[(path, Some("x\n"))]);
-    assert_eq!(next_wave(&world).await, ["top"]);
+    assert_eq!(next_waves(&world).await, (ids(&["top"]), true));
     assert_eq!(world.run().await.stage, Stage::Build);
     assert_eq!(world.task("top").await.base_overlay, None);
     world.do_task("top", &edit("src/top/a.rs")).await;
 
-    assert_eq!(next_wave(&world).await, ["left", "right"]);
+    assert_eq!(next_waves(&world).await, (ids(&["left", "right"]), true));
     let begun = world.act("begin-task", json!({ "task_id": "left" })).await.unwrap();
     let given: Overlay =
         world.store.get_json(&serde_json::from_value(begun["overlay"].clone()).unwrap()).await.unwrap();
@@ -106,12 +131,12 @@ async fn a_diamond_is_done_in_three_waves_and_each_builds_on_the_ones_before() {
         made.extend(edit(&format!("src/{side}/a.rs")));
         world.do_task(side, &made).await;
     }
-    assert_eq!(next_wave(&world).await, ["end"]);
+    assert_eq!(next_waves(&world).await, (ids(&["end"]), false));
     let given: Overlay = world.store.get_json(&world.task("end").await.base_overlay.unwrap()).await.unwrap();
     let paths: Vec<&str> = given.paths().map(run_model::RepoPath::as_str).collect();
     assert_eq!(paths, ["src/left/a.rs", "src/right/a.rs", "src/top/a.rs"]);
     world.do_task("end", &given).await;
-    assert_eq!(next_wave(&world).await, Vec::<String>::new());
+    assert_eq!(next_waves(&world).await, (Vec::new(), false));
 }
 
 #[tokio::test]
@@ -123,9 +148,9 @@ async fn a_failed_task_keeps_its_siblings_and_stops_what_builds_on_it() {
     let error = json!({ "Error": "ModelRefused", "Cause": "no key" });
     world.act("task-failed", json!({ "task_id": "t1", "error": error })).await.unwrap();
     let left = world.act("next-wave", json!({})).await.unwrap();
-    assert_eq!(left, json!({ "tasks": [{ "task_id": "t2" }], "parallel": 2 }));
+    assert_eq!(left, json!({ "tasks": [{ "task_id": "t2" }], "parallel": 2, "more": true }));
     world.do_task("t2", &overlay(&[("src/t2/a.rs", Some("x\n"))])).await;
-    assert_eq!(next_wave(&world).await, Vec::<String>::new());
+    assert_eq!(next_waves(&world).await, (Vec::new(), false), "what waits for a failed task is not begun");
     assert_eq!(world.task("t3").await.status, TaskStatus::Waiting);
 }
 

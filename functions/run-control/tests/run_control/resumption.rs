@@ -41,7 +41,8 @@ async fn each_new_execution_counts_once() {
     let error = json!({ "Error": "ModelRefused", "Cause": "no key" });
     world.act("finish", json!({ "error": error })).await.unwrap();
     let entrance = world.resume("r-1-2", "build").await.unwrap();
-    assert_eq!(entrance, json!({ "run_id": "r-1", "from": "build", "held_out": false, "attempt": 1 }));
+    let expected = json!({ "run_id": "r-1", "from": "build", "gate": null, "held_out": false, "attempt": 1 });
+    assert_eq!(entrance, expected);
     let run = world.run().await;
     assert_eq!((run.status, run.executions, run.execution_arn.as_str()), (RunStatus::Running, 2, "arn:r-1-2"));
     assert_eq!((run.outcome, run.ending), (None, None));
@@ -187,19 +188,30 @@ async fn a_plan_that_waits_for_a_person_is_not_passed_by_and_asked_about_once() 
     let world = World::planned(&config(), &[("t1", &[])]).await;
     let risk = Risk { level: RiskLevel::High, reasons: Vec::new() };
     world.store.update_run(&world.run_id, |run| run.plan_risk = Some(risk.clone())).await.unwrap();
-    let asked = world.act("gate-needed", json!({ "kind": "plan" })).await.unwrap();
-    assert_eq!(asked, json!({ "needed": true, "risk_level": "high", "timeout_seconds": 3600 }));
     decide_on_plan(&world, "g-1", Some(GateDecision::Denied)).await;
     assert_eq!(world.act("gate-closed", json!({ "kind": "plan" })).await.unwrap()["next"], "finish");
     assert_eq!(world.act("finish", json!({ "error": null })).await.unwrap()["status"], "denied");
     let error = world.resume("r-1-2", "build").await.unwrap_err();
     assert!(error.message.contains("resume from \"plan_gate\""), "{error}");
-    world.resume("r-1-2", "plan_gate").await.unwrap();
+    let asked = json!({ "needed": true, "risk_level": "high", "timeout_seconds": 3600 });
+    assert_eq!(world.resume("r-1-2", "plan_gate").await.unwrap()["gate"], asked);
     decide_on_plan(&world, "g-2", Some(GateDecision::Approved)).await;
     assert_eq!(world.act("gate-closed", json!({ "kind": "plan" })).await.unwrap()["next"], "go");
     world.resume("r-1-3", "build").await.unwrap();
-    let asked = world.act("gate-needed", json!({ "kind": "plan" })).await.unwrap();
-    assert_eq!(asked["needed"], false, "the plan was approved");
+    let asked = world.resume("r-1-4", "plan_gate").await.unwrap();
+    assert_eq!(asked["gate"]["needed"], false, "the plan was approved");
+}
+
+#[tokio::test]
+async fn whoever_comes_to_a_gate_without_the_step_that_measured_the_risk_is_told_what_it_told() {
+    let world = World::with_change(&[CODE]).await;
+    let measured = world.assessed(&evidence(0, &["+a"])).await["gate"].clone();
+    assert_eq!(measured, json!({ "needed": true, "risk_level": "high", "timeout_seconds": 3600 }));
+    assert_eq!(world.resume("r-1-2", "publish").await.unwrap()["gate"], measured);
+    world.store.update_run(&world.run_id, |run| run.commit = Some("c".repeat(40))).await.unwrap();
+    assert_eq!(world.resume("r-1-3", "gate").await.unwrap()["gate"], measured);
+    let of_plan = json!({ "needed": false, "risk_level": "low", "timeout_seconds": 0 });
+    assert_eq!(world.resume("r-1-4", "plan_gate").await.unwrap()["gate"], of_plan);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ async fn begun() -> World {
     let world = World::planned(&config(), &[("t1", &[])]).await;
     world.act("next-wave", json!({})).await.unwrap();
     let begun = world.act("begin-task", json!({ "task_id": "t1" })).await.unwrap();
-    assert_eq!(begun, json!({ "next": "develop", "iteration": 1, "overlay": null }));
+    assert_eq!(begun, json!({ "iteration": 1, "overlay": null }));
     world
 }
 
@@ -28,8 +28,12 @@ async fn green_and_approved_is_done() {
     assert_eq!((task.status, task.iteration), (TaskStatus::Done, 1));
     let kept: Overlay = world.store.get_json(&task.overlay.unwrap()).await.unwrap();
     assert_eq!(kept, change());
-    let begun = world.act("begin-task", json!({ "task_id": "t1" })).await.unwrap();
-    assert_eq!(begun["next"], "end", "a task that is done is not begun again");
+    let refused = world.act("begin-task", json!({ "task_id": "t1" })).await.unwrap_err();
+    assert_eq!(refused.message, "task_id: t1 has ended: only a resumed run begins it again");
+    // The machine notes the refusal, and what the task came to stands.
+    let error = json!({ "Error": "InvalidInput", "Cause": refused.message });
+    world.act("task-failed", json!({ "task_id": "t1", "error": error })).await.unwrap();
+    assert_eq!(world.task("t1").await.status, TaskStatus::Done);
     for kind in ["evidence.judged", "review.concluded"] {
         let [told] = &world.events(kind).await[..] else { panic!("{kind} was not told once") };
         assert_eq!(told.task.as_ref().unwrap().as_str(), "t1");
@@ -44,7 +48,7 @@ async fn red_goes_back_with_what_failed_and_with_the_tree() {
     assert_eq!((task.status, task.iteration, task.failure_fingerprints.len()), (TaskStatus::Running, 2, 1));
     assert!(task.feedback[0].starts_with("red: ") && task.feedback[0].contains('a'), "{:?}", task.feedback);
     let begun = world.act("begin-task", json!({ "task_id": "t1" })).await.unwrap();
-    assert_eq!(begun, json!({ "next": "develop", "iteration": 2, "overlay": world.keep(&change()).await }));
+    assert_eq!(begun, json!({ "iteration": 2, "overlay": world.keep(&change()).await }));
 }
 
 #[tokio::test]

@@ -205,11 +205,16 @@ impl World {
         self.act("merge", json!({})).await.unwrap()["next"].clone()
     }
 
-    /// Merges and assesses a change whose checks showed this.
+    /// Merges and assesses a change whose checks showed this; where it goes on.
     pub(crate) async fn assess(&self, now: &Evidence) -> Value {
+        self.assessed(now).await["next"].clone()
+    }
+
+    /// Merges and assesses a change whose checks showed this; the whole answer.
+    pub(crate) async fn assessed(&self, now: &Evidence) -> Value {
         assert_eq!(self.merge().await, "verify");
         let evidence = self.keep(now).await;
-        self.act("assess", json!({ "evidence": evidence, "acceptance": null })).await.unwrap()["next"].clone()
+        self.act("assess", json!({ "evidence": evidence, "acceptance": null })).await.unwrap()
     }
 
     pub(crate) async fn run(&self) -> RunRecord {
