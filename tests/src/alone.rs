@@ -7,7 +7,7 @@ use std::sync::Arc;
 use embedded_cloud::{Attachment, Cloud, CloudOptions, StreamRule};
 use lambda_host::{OsRandomness, SystemClock};
 use run_model::person::ApproverRole;
-use run_model::run::RunRecord;
+use run_model::run::{RunRecord, RunStatus};
 use run_model::{Clock, RunId};
 use runner::Runner;
 use sandbox::Sandbox;
@@ -17,7 +17,7 @@ use store::{GrantKind, Names, NewGrant, Store};
 use tokio::sync::{Notify, mpsc};
 
 use crate::World;
-use crate::machines::definitions;
+use crate::machines::{definitions, machine_arn};
 use crate::programs::{self, Programs};
 use crate::state::options;
 use crate::world::program;
@@ -26,8 +26,9 @@ use crate::world::program;
 pub struct Alone {
     pub store: Store,
     programs: Arc<Programs>,
-    ann: String,
-    ben: String,
+    /// The bearers of two people in every role.
+    pub ann: String,
+    pub ben: String,
     answered: mpsc::UnboundedReceiver<String>,
     /// The functions that answered.
     pub seen: BTreeSet<String>,
@@ -77,33 +78,53 @@ impl Alone {
         let (status, started) = self.http("api", &ann, "POST", "/api/v1/orchestrate", request).await;
         assert_eq!(status, 202, "{started}");
         let run_id = &RunId::new(started["run_id"].as_str().unwrap()).unwrap();
+        self.until(run_id, |run| run.status == RunStatus::ApprovalPending).await;
+        let gate = self.gate(run_id).await;
+        let ben = self.ben.clone();
+        assert_eq!(self.approve(&ann, &gate).await.0, 403, "it is her own run");
+        let (status, decided) = self.approve(&ben, &gate).await;
+        assert_eq!((status, &decided["state"]), (200, &json!("approved")), "{decided}");
+        self.until(run_id, |run| run.status.is_final()).await
+    }
+
+    /// Starts an execution as the console does: with nothing but a name and what a person types. Its ARN.
+    pub async fn start_in_the_console(&self, name: &str, input: &Value) -> String {
+        let step_functions = aws_sdk_sfn::Client::new(&self.cloud.sdk_config());
+        let start = step_functions.start_execution().state_machine_arn(machine_arn("pipeline")).name(name);
+        start.input(input.to_string()).send().await.unwrap().execution_arn
+    }
+
+    /// The run's record once it looks so; fails if the run ends otherwise.
+    pub async fn until(&mut self, run_id: &RunId, wanted: impl Fn(&RunRecord) -> bool) -> RunRecord {
         while let Some(function) = self.answered.recv().await {
-            match function.as_str() {
-                "test-runner" => self.jobs.notify_one(),
-                "gate-open" => self.approve(run_id).await,
-                _ => {}
+            if function == "test-runner" {
+                self.jobs.notify_one();
             }
             self.seen.insert(function);
-            // Nothing but the functions writes the record, so that a look after each answer sees its end.
-            if let Ok(run) = self.store.run(run_id).await
-                && run.status.is_final()
-            {
+            // Nothing but the functions writes the record, so that a look after each answer sees all that it comes to.
+            let Ok(run) = self.store.run(run_id).await else { continue };
+            if wanted(&run) {
                 return run;
             }
+            assert!(!run.status.is_final(), "{:?}", run.outcome);
         }
         panic!("the programs are gone")
     }
 
-    /// Ann looks at the gate of her run and may not approve; ben may.
-    async fn approve(&mut self, run_id: &RunId) {
+    /// The run's newest gate, as it is shown.
+    pub async fn gate(&mut self, run_id: &RunId) -> Value {
         let gate = self.store.run_gates(run_id).await.unwrap().pop().unwrap();
-        let (path, ann, ben) = (format!("/api/v1/gates/{}", gate.gate_id), self.ann.clone(), self.ben.clone());
+        let (path, ann) = (format!("/api/v1/gates/{}", gate.gate_id), self.ann.clone());
         let (status, shown) = self.http("gate-callback", &ann, "GET", &path, &Value::Null).await;
-        assert_eq!((status, &shown["state"]), (200, &json!("pending")));
-        let decision = json!({ "decision": "approve", "binding": shown["binding"] });
-        assert_eq!(self.http("gate-callback", &ann, "POST", &path, &decision).await.0, 403);
-        let (status, decided) = self.http("gate-callback", &ben, "POST", &path, &decision).await;
-        assert_eq!((status, &decided["state"]), (200, &json!("approved")), "{decided}");
+        assert_eq!(status, 200, "{shown}");
+        shown
+    }
+
+    /// Somebody approves what the gate showed: status, and the gate as it stands then.
+    pub async fn approve(&mut self, bearer: &str, gate: &Value) -> (u64, Value) {
+        let path = format!("/api/v1/gates/{}", gate["gate_id"].as_str().unwrap());
+        let decision = json!({ "decision": "approve", "binding": gate["binding"] });
+        self.http("gate-callback", bearer, "POST", &path, &decision).await
     }
 
     /// What a program answers to a request of the HTTP API.
@@ -123,7 +144,8 @@ impl Alone {
     }
 }
 
-async fn bearer(store: &Store, name: &str) -> String {
+/// A new bearer of a person of this name in every role.
+pub async fn bearer(store: &Store, name: &str) -> String {
     let grant = NewGrant { name: name.into(), roles: ApproverRole::ALL.into(), lifetime_seconds: 3_600 };
     store.add_bearer(GrantKind::Person, grant).await.unwrap().0
 }

@@ -115,7 +115,8 @@ async fn a_run_is_started_looked_at_and_its_output_says_what_came_of_it() {
 
 #[tokio::test]
 async fn a_failed_execution_says_why_and_what_to_do_and_redrive_changes_nothing() {
-    let console = Console::over(World::quick(), &Script::default().is_silent("orchestrator", 1));
+    let silent = (0..9).fold(Script::default(), |script, _| script.is_silent("orchestrator", 1));
+    let console = Console::over(World::quick(), &silent);
     let execution = console.start().await;
     let found = console.ended(&execution).await;
     assert_eq!((found.status, found.error.as_deref()), (ExecutionStatus::Failed, Some("failed")));
@@ -125,6 +126,7 @@ async fn a_failed_execution_says_why_and_what_to_do_and_redrive_changes_nothing(
     for told in ["reason", "next_step"] {
         assert!(cause.contains(before["outcome"][told].as_str().unwrap()), "{cause}");
     }
+    assert!(cause.contains(&format!("`gatewright runs resume {NAME}`")), "{cause}");
 
     assert_eq!(found.redrive_status.unwrap().as_str(), "NOT_REDRIVABLE");
     let refused = console.client.redrive_execution().execution_arn(&execution).send().await.unwrap_err();

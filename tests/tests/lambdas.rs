@@ -8,28 +8,36 @@ use std::time::Duration;
 
 use forge::testing::{FakeGitHub, Fault};
 use lambda_host::SystemClock;
-use run_model::Clock;
+use run_model::risk::RiskLevel;
 use run_model::run::RunStatus;
+use run_model::{Clock, RunId};
 use serde_json::{Value, json};
 use store::Names;
-use tests::alone::Alone;
+use tests::alone::{Alone, bearer};
 use tests::machines::functions;
 use tests::{Script, World, programs};
 
 const RIGHT: &str = "echo $(($1 + $2))\n";
 const NEW_TEST: (&str, &str) = ("tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n");
+/// As the console names an execution for whoever gives it no name.
+const NAME: &str = "6f0d5c1e-8b1f-4f7e-9a53-2c8d1b0e7a44";
 /// Longer than any run of a quick world takes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a run is asked for with: the repository's settings name a crew that does it right at once.
+/// A crew that does it right at once, up to the reviewer.
+fn crew() -> Script {
+    Script::default().planned().develops(1, "sum.sh", RIGHT).tests(1, NEW_TEST.0, NEW_TEST.1)
+}
+
+/// What a run is asked for with: the repository's settings name a crew whose reviewer approves.
 fn request(world: &World, repository: &str) -> Value {
+    request_of(world, repository, &crew().approves(1))
+}
+
+/// What a run is asked for with: the repository's settings name this crew.
+fn request_of(world: &World, repository: &str, crew: &Script) -> Value {
     let script = world.path("script.jsonl");
-    Script::default()
-        .planned()
-        .develops(1, "sum.sh", RIGHT)
-        .tests(1, NEW_TEST.0, NEW_TEST.1)
-        .approves(1)
-        .write(&script);
+    crew.write(&script);
     let project = std::fs::read_to_string(world.repository().join("gatewright.toml")).unwrap();
     let provider = format!("[provider]\nkind = \"scripted\"\nscript = {:?}\n", script.display().to_string());
     world.commit(&[("gatewright.toml", &format!("{project}{provider}"))]);
@@ -98,6 +106,38 @@ fn a_handler_that_a_program_has_not_is_named_with_those_that_it_has() {
             assert_eq!((ended.status.code(), &line["error"]), (Some(1), &json!(wanted)), "{line}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_console_started_and_is_risky_lands_by_two_people() {
+    let world = World::quick();
+    let careful = json!({"decision": "approve", "summary": "good", "risk_hint": "high"});
+    let repository = world.repository().display().to_string();
+    let input = request_of(&world, &repository, &crew().submits("reviewer", 1, careful));
+    let mut deployed = Alone::over(&world, BTreeMap::new()).await;
+    let (run_id, execution) = (RunId::new(NAME).unwrap(), deployed.start_in_the_console(NAME, &input).await);
+    let at_the_gate = deployed.until(&run_id, |run| run.status == RunStatus::ApprovalPending);
+    let waiting = tokio::time::timeout(PATIENCE, at_the_gate).await.expect("the run comes to its gate");
+    assert_eq!((waiting.requester.seen_as.as_str(), waiting.execution_arn), ("console", execution));
+    assert_eq!(waiting.risk.unwrap().level, RiskLevel::High);
+
+    let gate = deployed.gate(&run_id).await;
+    assert_eq!((&gate["approvals_needed"], &gate["requester"]["name"]), (&json!(2), &json!("console")), "{gate}");
+    let (ann, ben) = (deployed.ann.clone(), deployed.ben.clone());
+    // Neither again nor by another bearer of hers: one person is one approval.
+    for hers in [&ann, &ann, &bearer(&deployed.store, "ann").await] {
+        let (status, shown) = deployed.approve(hers, &gate).await;
+        assert_eq!((status, &shown["state"]), (202, &json!("pending")), "{shown}");
+        assert_eq!(shown["approvals"].as_array().unwrap().len(), 1, "{shown}");
+        assert_eq!(deployed.store.run(&run_id).await.unwrap().status, RunStatus::ApprovalPending);
+    }
+    assert_eq!(world.branches(), Vec::<String>::new());
+    let (status, decided) = deployed.approve(&ben, &gate).await;
+    assert_eq!((status, &decided["decision"]["by"]), (200, &json!("ann and ben")), "{decided}");
+    let at_its_end = deployed.until(&run_id, |run| run.status.is_final());
+    let run = tokio::time::timeout(PATIENCE, at_its_end).await.expect("the run comes to its end");
+    assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.outcome);
+    assert_eq!(world.on_branch(&format!("gatewright/{NAME}"), "sum.sh").as_deref(), Some(RIGHT));
 }
 
 #[tokio::test]
