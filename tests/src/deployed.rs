@@ -98,11 +98,11 @@ impl Deployed {
         secrets.put_secret_value().secret_id(name).secret_string(value.to_string()).send().await.unwrap();
     }
 
-    /// A `gatewright runner` at work for this stage, which has heard of it. It ends with the value.
-    pub async fn start_runner(&self) -> Running {
-        let new = NewGrant { name: "host".into(), roles: [].into(), lifetime_seconds: 3_600 };
+    /// A `gatewright runner` of this name at work for this stage, which has heard of it. It ends with the value.
+    pub async fn start_runner(&self, name: &str) -> Running {
+        let new = NewGrant { name: name.into(), roles: [].into(), lifetime_seconds: 3_600 };
         let (bearer, _) = self.store.add_bearer(GrantKind::Runner, new).await.unwrap();
-        let mut command = self.world.command(&["runner", "--api", &self.api()]);
+        let mut command = self.world.command_with(&self.world.path(name), &["runner", "--api", &self.api()]);
         let mut runner = Running::of(command.env("GATEWRIGHT_RUNNER_BEARER", bearer).spawn().unwrap());
         tokio::task::block_in_place(|| runner.until("the stage answers"));
         runner

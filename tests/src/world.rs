@@ -163,10 +163,15 @@ impl World {
 
     /// The program with this world's state folder, without keys and without a terminal.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_with(&self.state(), arguments)
+    }
+
+    /// The same, with another state folder.
+    pub fn command_with(&self, state: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("gatewright"));
         command
             .arg("--state")
-            .arg(self.state())
+            .arg(state)
             .args(arguments)
             .current_dir(self.repository())
             .without_git()

@@ -1,20 +1,24 @@
-//! Many runs at once share one stage, one runner and one repository.
+//! Many runs at once share one stage, two runners, one model and one repository.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::Provider;
+use tokio::time::Instant;
 
 use crate::stage::{RIGHT, Stage, request, script};
 
-/// At once. A stage takes more; on two cores, which the emulator, the programs and the checks share, these take a minute.
-const RUNS: usize = 12;
+/// At once. They take two and a half minutes of processor: half of it the programs', a third MiniStack's.
+const RUNS: usize = 50;
 /// How often the list is looked at.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_secs(2);
+/// After so long they are not all at their gates any more.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 impl Stage {
     /// Every run, once each waits at its gate.
     async fn all_at_their_gates(&self) -> Vec<Value> {
+        let begun = Instant::now();
         loop {
             let (_, listed) = self.deployed.ask(&self.ann, "/api/v1/runs?limit=100", None).await;
             let runs = listed["runs"].as_array().unwrap();
@@ -22,6 +26,7 @@ impl Stage {
             if runs.len() == RUNS && runs.iter().all(|run| run["status"] == "approval_pending") {
                 return runs.clone();
             }
+            assert!(begun.elapsed() < PATIENCE, "{runs:#?}");
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -31,7 +36,8 @@ impl Stage {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_runs_at_once_all_end_right() {
     let provider = Provider::for_many(&script());
-    let stage = Stage::with(&provider, "").await;
+    let mut stage = Stage::with(&provider, "").await;
+    stage.start_another_runner().await;
     for number in 1..=RUNS {
         let mut request = request();
         request["idempotency_key"] = json!(format!("push-{number}"));

@@ -46,7 +46,7 @@ pub(crate) struct Stage {
     pub(crate) github: FakeGitHub,
     pub(crate) ann: String,
     pub(crate) ben: String,
-    _runner: Running,
+    runners: Vec<Running>,
 }
 
 impl Stage {
@@ -69,8 +69,13 @@ impl Stage {
         deployed.set_secret(&names.models_secret, &models_secret()).await;
         deployed.set_secret(&names.forge_secret, &github.token_secret()).await;
         let (ann, ben) = (person(&deployed, "ann").await, person(&deployed, "ben").await);
-        let runner = deployed.start_runner().await;
-        Self { deployed, github, ann, ben, _runner: runner }
+        let runners = vec![deployed.start_runner("host").await];
+        Self { deployed, github, ann, ben, runners }
+    }
+
+    /// A second runner, as if on another machine.
+    pub(crate) async fn start_another_runner(&mut self) {
+        self.runners.push(self.deployed.start_runner("another-host").await);
     }
 
     /// Asks for a change and returns its run.
