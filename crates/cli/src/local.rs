@@ -13,6 +13,7 @@ use embedded_cloud::{
     Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, Functions, LambdaEndpoint, StreamRule, abort_at,
 };
 use lambda_host::{OsRandomness, SystemClock};
+use models::ANTHROPIC_API_KEY;
 use run_model::Clock;
 use runner::Runner;
 use sandbox::Sandbox;
@@ -246,8 +247,12 @@ fn runner_name() -> String {
 
 fn options(state: &Path, names: &Names, clock: &Arc<dyn Clock>) -> CloudOptions {
     let mut environment_secrets = BTreeMap::new();
-    if let Some(key) = settings::environment("ANTHROPIC_API_KEY") {
-        environment_secrets.insert(names.models_secret.clone(), json!({ "ANTHROPIC_API_KEY": key }));
+    if let Some(key) = settings::environment(ANTHROPIC_API_KEY) {
+        let mut fields = json!({ ANTHROPIC_API_KEY: key });
+        if let Some(server) = settings::environment(settings::SERVER) {
+            fields[settings::SERVER] = server.into();
+        }
+        environment_secrets.insert(names.models_secret.clone(), fields);
     }
     CloudOptions {
         state_dir: state.to_owned(),

@@ -12,7 +12,7 @@ use crate::screen;
 /// The name of the project's settings file.
 pub(crate) const PROJECT_FILE: &str = ProjectFile::NAME;
 /// Names another server than the settings do.
-pub(crate) const SERVER: &str = "ANTHROPIC_BASE_URL";
+pub(crate) const SERVER: &str = models::ANTHROPIC_BASE_URL;
 
 /// Reads an environment variable: the one place that does.
 #[allow(clippy::disallowed_methods, reason = "the program's edge: values are passed on from here")]

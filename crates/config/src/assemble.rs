@@ -6,6 +6,7 @@ use std::str::FromStr;
 use run_model::RepoPath;
 
 use crate::section::scale_to_whole;
+use crate::server::check_server;
 use crate::{ConfigError, PathRules, ProjectFile, Provider, RunConfig, SandboxMode};
 
 /// The most items of an inline Map that Step Functions runs at once.
@@ -172,7 +173,7 @@ fn check_provider(provider: &Provider) -> Result<(), ConfigError> {
             if *timeout_seconds == 0 {
                 return Err(bad("provider.timeout_seconds", 0, "write more than 0"));
             }
-            check_base_url(base_url)
+            check_server(base_url)
         }
         Provider::Record { upstream, .. } if !matches!(**upstream, Provider::Anthropic { .. }) => {
             Err(bad("provider.upstream", upstream.kind(), "only a live provider can be recorded: anthropic"))
@@ -180,24 +181,6 @@ fn check_provider(provider: &Provider) -> Result<(), ConfigError> {
         Provider::Record { upstream, .. } => check_provider(upstream),
         Provider::Replay { .. } | Provider::Scripted { .. } => Ok(()),
     }
-}
-
-/// A key travels to this address: over plain HTTP only within the machine.
-fn check_base_url(base_url: &str) -> Result<(), ConfigError> {
-    let (scheme, rest) = base_url.split_once("://").unwrap_or_default();
-    let authority = rest.split('/').next().unwrap_or_default();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _port)| host);
-    let fits = match scheme {
-        "https" => !host.is_empty(),
-        "http" => matches!(host, "localhost" | "127.0.0.1" | "[::1]"),
-        _ => false,
-    };
-    let cure = "write https://HOST, or http://127.0.0.1:PORT on this machine, without user, password or query";
-    if rest.contains(['@', '?', '#']) {
-        // The rest may be a password: it is not repeated.
-        return Err(bad("provider.base_url", format_args!("{scheme}://..."), cure));
-    }
-    if fits { Ok(()) } else { Err(bad("provider.base_url", base_url, cure)) }
 }
 
 fn names_differ<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Result<(), ConfigError> {
@@ -281,24 +264,5 @@ mod tests {
         let nested =
             Provider::Record { cassette: "c".into(), upstream: Box::new(Provider::Replay { cassette: "d".into() }) };
         assert!(with(|c| c.provider = nested).starts_with("provider.upstream = replay: "));
-    }
-
-    #[test]
-    fn a_key_travels_in_the_clear_only_within_the_machine() {
-        for good in ["https://api.anthropic.com", "http://127.0.0.1:18090", "http://localhost:1/x", "http://[::1]:8080"]
-        {
-            assert_eq!(check_base_url(good), Ok(()), "{good}");
-        }
-        for wrong in [
-            "http://example.com",
-            "api.anthropic.com",
-            "https://",
-            "https://me:pw@host",
-            "ftp://x",
-            "http://127.0.0.1.evil.com",
-        ] {
-            let error = check_base_url(wrong).unwrap_err().to_string();
-            assert!(!error.contains("pw"), "{error}");
-        }
     }
 }

@@ -10,6 +10,7 @@ mod project_file;
 mod render;
 mod run;
 mod section;
+mod server;
 
 pub use assemble::Overrides;
 pub use detect::{Detected, READ_BY_DETECTION, detect};
@@ -21,3 +22,4 @@ pub use run::{
     CheckSpec, CommandSpec, Limits, ModelPrice, Project, Provider, RUN_CONFIG_SCHEMA, RoleModel, RunConfig,
     SandboxMode, TestFormat,
 };
+pub use server::{check_server, is_on_this_machine, is_the_providers_own};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use agent::ports::PortError;
+use config::ConfigError;
 use run_model::{ErrorName, FunctionError};
 
 /// Why a cassette or a script cannot be used.
@@ -46,6 +47,26 @@ pub enum ConnectError {
     /// The key holds characters that no header can carry.
     #[error("{0} holds characters that cannot be sent: copy the key again, without quotes or line breaks")]
     UnsendableKey(&'static str),
+    /// The settings of a repository name a server that whoever owns the key has not named.
+    #[error(
+        "the key is not sent to {base_url}, which the settings of the repository name: if it is yours, set {name} to it in {place}",
+        name = crate::ANTHROPIC_BASE_URL
+    )]
+    StrangeServer {
+        /// The server.
+        base_url: String,
+        /// Where the key is.
+        place: String,
+    },
+    /// The address beside the key is none that a key may travel to.
+    #[error("{name} in {place} is no address that a key may travel to", name = crate::ANTHROPIC_BASE_URL)]
+    BadServer {
+        /// Where the key is.
+        place: String,
+        /// Why.
+        #[source]
+        source: ConfigError,
+    },
     /// Only a live provider can be recorded.
     #[error("provider.upstream = {0}: only a live provider can be recorded: anthropic")]
     NotLive(&'static str),
@@ -60,7 +81,10 @@ pub enum ConnectError {
 impl From<ConnectError> for FunctionError {
     fn from(error: ConnectError) -> Self {
         let name = match &error {
-            ConnectError::NoKey { .. } | ConnectError::UnsendableKey(_) => ErrorName::ModelRefused,
+            ConnectError::NoKey { .. }
+            | ConnectError::UnsendableKey(_)
+            | ConnectError::StrangeServer { .. }
+            | ConnectError::BadServer { .. } => ErrorName::ModelRefused,
             ConnectError::KeySource(_) => ErrorName::StoreUnavailable,
             ConnectError::NotLive(_) | ConnectError::Cassette(_) => ErrorName::InvalidInput,
             ConnectError::Client(_) => ErrorName::Internal,

@@ -8,6 +8,9 @@ use async_trait::async_trait;
 /// The name of Anthropic's key, in the environment and in the secret alike.
 pub const ANTHROPIC_API_KEY: &str = "ANTHROPIC_API_KEY";
 
+/// The name of the address that stands beside the key, if it is not for Anthropic itself.
+pub const ANTHROPIC_BASE_URL: &str = "ANTHROPIC_BASE_URL";
+
 /// A provider's key. It cannot be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
@@ -38,7 +41,7 @@ impl fmt::Debug for ApiKey {
 /// Where keys come from: the environment, Secrets Manager, or one after the other. The caller brings it.
 #[async_trait]
 pub trait KeySource: Send + Sync {
-    /// The key of this name; `None` if nobody has set it.
+    /// The key of this name, or what stands beside it ([`ANTHROPIC_BASE_URL`]); `None` if nobody has set it.
     ///
     /// # Errors
     /// If the place cannot be asked, which is not the same as having no key.

@@ -19,7 +19,7 @@ use run_model::{Clock, Randomness};
 pub use anthropic::Anthropic;
 pub use error::{CassetteError, ConnectError};
 pub use fingerprint::Fingerprint;
-pub use key::{ANTHROPIC_API_KEY, ApiKey, KeySource};
+pub use key::{ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, ApiKey, KeySource};
 pub use record::Record;
 pub use replay::Replay;
 pub use scripted::Scripted;
@@ -27,7 +27,8 @@ pub use scripted::Scripted;
 /// The model that these settings name. Who answers is settled here and nowhere else.
 ///
 /// # Errors
-/// [`ConnectError`] if a key is missing or a cassette cannot be read; nothing has been asked yet.
+/// [`ConnectError`] if a key is missing, if it would go to a server that nobody but the settings names, or if a cassette
+/// cannot be read; nothing has been asked yet.
 pub async fn connect(
     config: &RunConfig,
     keys: &dyn KeySource,
@@ -56,5 +57,24 @@ async fn connect_live(
     };
     let found = keys.key(ANTHROPIC_API_KEY).await.map_err(ConnectError::KeySource)?;
     let key = found.ok_or_else(|| ConnectError::NoKey { name: ANTHROPIC_API_KEY, place: keys.place() })?;
-    Anthropic::new(base_url, *timeout_seconds, key, clock, randomness)
+    let server = server(base_url, keys).await?;
+    Anthropic::new(&server, *timeout_seconds, key, clock, randomness)
+}
+
+/// Where the key goes. Settings come from a repository, so whoever may write there would get the key if they alone named the
+/// server: it goes to Anthropic itself, stays on this machine, or goes to the address that stands beside it.
+async fn server(base_url: &str, keys: &dyn KeySource) -> Result<String, ConnectError> {
+    let beside = keys.key(ANTHROPIC_BASE_URL).await.map_err(ConnectError::KeySource)?;
+    let beside = beside.as_ref().map(|address| address.expose().trim_end_matches('/'));
+    let asked = base_url.trim_end_matches('/');
+    match beside {
+        // A key that is for another server is of no use to Anthropic, and none of its business.
+        Some(address) if asked == address || config::is_the_providers_own(asked) => {
+            let bad = |source| ConnectError::BadServer { place: keys.place(), source };
+            config::check_server(address).map_err(bad)?;
+            Ok(address.to_owned())
+        }
+        _ if config::is_the_providers_own(asked) || config::is_on_this_machine(asked) => Ok(asked.to_owned()),
+        _ => Err(ConnectError::StrangeServer { base_url: base_url.to_owned(), place: keys.place() }),
+    }
 }

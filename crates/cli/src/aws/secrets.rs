@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Read};
 
-use models::{ANTHROPIC_API_KEY, ApiKey};
+use models::{ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, ApiKey};
 use serde_json::{Map, Value};
 use store::{Names, Store, StoreError};
 
@@ -203,6 +203,13 @@ fn models_fault(fields: &Map<String, Value>) -> Option<Fault> {
         Some((field, _)) => {
             Some(Fault::Wrong(format!("has a {field} that is empty or has characters that no key has")))
         }
+        None if fields
+            .get(ANTHROPIC_BASE_URL)
+            .and_then(Value::as_str)
+            .is_some_and(|url| config::check_server(url).is_err()) =>
+        {
+            Some(Fault::Wrong(format!("has a {ANTHROPIC_BASE_URL} that is no https address")))
+        }
         None if !fields.contains_key(ANTHROPIC_API_KEY) => {
             Some(Fault::Incomplete(format!("has no {ANTHROPIC_API_KEY}")))
         }
@@ -331,6 +338,11 @@ mod tests {
     fn a_fault_says_what_is_wrong_and_never_what_stands_there() {
         for (name, fields, words) in [
             (SecretName::Models, json!({}), "has no ANTHROPIC_API_KEY"),
+            (
+                SecretName::Models,
+                json!({ "ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": "http://models.example" }),
+                "that is no https address",
+            ),
             (SecretName::Models, json!({ "ANTHROPIC_API_KEY": "" }), "a ANTHROPIC_API_KEY that is empty"),
             (SecretName::Models, json!({ "ANTHROPIC_API_KEY": "s3cret s3cret" }), "no key has"),
             (SecretName::Models, json!({ "ANTHROPIC_API_KEY": ["s3cret"] }), "no key has"),

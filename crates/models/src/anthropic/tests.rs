@@ -280,12 +280,29 @@ fn a_key_that_cannot_travel_is_refused_unprinted() {
     assert!(printed.contains("ANTHROPIC_API_KEY holds characters") && !printed.contains("broken"), "{printed}");
 }
 
-/// Keys by name; `None` fails to be asked.
+/// The key; `None` fails to be asked.
 struct Keys(Option<&'static str>);
+
+/// A key with an address beside it.
+struct Beside(String);
+
+#[async_trait]
+impl KeySource for Beside {
+    async fn key(&self, name: &str) -> Result<Option<ApiKey>, PortError> {
+        Ok(ApiKey::new(if name == "ANTHROPIC_BASE_URL" { &self.0 } else { KEY }))
+    }
+
+    fn place(&self) -> String {
+        "the secret gatewright/dev/models".into()
+    }
+}
 
 #[async_trait]
 impl KeySource for Keys {
     async fn key(&self, name: &str) -> Result<Option<ApiKey>, PortError> {
+        if name == "ANTHROPIC_BASE_URL" {
+            return Ok(None);
+        }
         assert_eq!(name, "ANTHROPIC_API_KEY");
         self.0.map(ApiKey::new).ok_or_else(|| PortError::Unavailable("the secret store is down".into()))
     }
@@ -295,7 +312,7 @@ impl KeySource for Keys {
     }
 }
 
-async fn connected(config: &RunConfig, keys: Keys) -> Result<Arc<dyn Model>, FunctionError> {
+async fn connected(config: &RunConfig, keys: impl KeySource) -> Result<Arc<dyn Model>, FunctionError> {
     let clock = Arc::new(VirtualClock::at(0));
     Ok(connect(config, &keys, clock, Arc::new(SeededRandomness::new(1))).await?)
 }
@@ -322,6 +339,36 @@ async fn the_factory_gives_what_the_settings_name() {
     }
     assert_eq!(provider.bodies().len(), 2);
     assert!(!std::fs::read_to_string(cassette).unwrap().contains(KEY));
+}
+
+#[tokio::test]
+async fn a_repository_alone_does_not_say_who_gets_the_key() {
+    let at = |base_url: &str| RunConfig {
+        provider: Provider::Anthropic { base_url: base_url.into(), timeout_seconds: 5 },
+        ..RunConfig::default()
+    };
+    let elsewhere = "https://elsewhere.invalid/models";
+    for keys in [None, Some("https://models.example")] {
+        let keys = Beside(keys.unwrap_or_default().into());
+        let error = connected(&at(elsewhere), keys).await.err().unwrap();
+        assert_eq!(error.name, ErrorName::ModelRefused);
+        assert!(error.message.contains(elsewhere) && !error.message.contains(KEY), "{error}");
+        assert!(error.message.ends_with("set ANTHROPIC_BASE_URL to it in the secret gatewright/dev/models"), "{error}");
+        let record = Provider::Record { cassette: "/nowhere/c".into(), upstream: Box::new(at(elsewhere).provider) };
+        let recording = RunConfig { provider: record, ..RunConfig::default() };
+        assert_eq!(connected(&recording, Keys(Some(KEY))).await.err().unwrap().name, ErrorName::ModelRefused);
+    }
+    assert!(connected(&at(elsewhere), Beside(format!("{elsewhere}/"))).await.is_ok());
+    let error = connected(&RunConfig::default(), Beside("http://models.example".into())).await.err().unwrap();
+    assert!(
+        error.message.starts_with("ANTHROPIC_BASE_URL in the secret gatewright/dev/models is no address"),
+        "{error}"
+    );
+    // Settings that say nothing leave it to who owns the key.
+    let provider = FakeProvider::start([]).await;
+    let model = connected(&RunConfig::default(), Beside(provider.base_url.clone())).await.unwrap();
+    model.complete(&request()).await.unwrap();
+    assert_eq!(provider.bodies().len(), 1);
 }
 
 #[tokio::test]
