@@ -229,6 +229,10 @@ pub(crate) struct RunnerOptions {
     /// auto, or none: the projects' commands then run unconfined
     #[arg(long, value_name = "MODE")]
     pub(crate) sandbox: Option<String>,
+    /// A folder of this machine that the projects' commands may read besides the toolchain's, one after the other; setup
+    /// could send away what it reads [default: none, whatever the projects' settings say]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) read_only: Vec<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

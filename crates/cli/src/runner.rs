@@ -2,14 +2,14 @@
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::SandboxMode;
 use lambda_host::{Environment, OsRandomness, SystemClock};
 use run_model::Randomness;
 use runner::remote::{Access, ApiAddress, ApiError, ApiJobs, Stop, Told};
-use runner::{End, Runner};
+use runner::{Confinement, End, Runner};
 use sandbox::Sandbox;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::{self, Receiver, Sender};
@@ -37,14 +37,14 @@ pub(crate) async fn run(state: &Path, options: RunnerOptions) -> Result<u8, Prob
         let cure = "make one with `gatewright aws tokens add --stage STAGE --runner NAME` and export it";
         Problem::missing(format!("{BEARER} is not set: {cure}"))
     })?;
-    let mode = confinement(options.sandbox.as_deref()).await?;
+    let confinement = Confinement { mode: mode(options.sandbox.as_deref()).await?, read_only: folders(&options)? };
     let folder = state.join("runner");
     let _lock = own(&folder)?;
     let instance = OsRandomness.hex_id(8);
     screen::tell(format!("asking {address} for jobs; workspaces and caches are in {}", folder.display()));
     let access = Access { address, bearer, instance };
     let jobs = ApiJobs::new(access, Arc::new(SystemClock), Arc::new(OsRandomness)).map_err(problem)?;
-    let runner = Runner::over(jobs, Sandbox::new(), folder, Arc::new(SystemClock)).confining(mode);
+    let runner = Runner::over(jobs, Sandbox::new(), folder, Arc::new(SystemClock)).confining(confinement);
     let (sender, stop) = watch::channel(Stop::No);
     let listening = listen(sender)?;
     let outcome = match options.once {
@@ -84,7 +84,7 @@ async fn once(runner: &Runner<ApiJobs>, stop: Receiver<Stop>) -> Result<u8, Prob
 }
 
 /// What whoever owns this machine says counts, and not what a repository's settings say.
-async fn confinement(chosen: Option<&str>) -> Result<SandboxMode, Problem> {
+async fn mode(chosen: Option<&str>) -> Result<SandboxMode, Problem> {
     let mode = chosen.map_or(Ok(SandboxMode::Auto), str::parse).map_err(Problem::input)?;
     if mode == SandboxMode::None {
         screen::tell("--sandbox none: what models and repositories wrote runs unconfined, as you");
@@ -97,6 +97,14 @@ async fn confinement(chosen: Option<&str>) -> Result<SandboxMode, Problem> {
             Err(Problem::missing(format!("this machine cannot confine ({what}): {cure}; {last}")))
         }
     }
+}
+
+/// The folders of this machine that commands may read, by their absolute paths.
+fn folders(options: &RunnerOptions) -> Result<Vec<PathBuf>, Problem> {
+    let absolute = |folder: &PathBuf| {
+        folder.canonicalize().map_err(|error| Problem::input(format!("--read-only {}: {error}", folder.display())))
+    };
+    options.read_only.iter().map(absolute).collect()
 }
 
 /// The folder, for this process alone as long as the file stays open.

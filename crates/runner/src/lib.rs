@@ -17,4 +17,4 @@ mod workspace;
 pub use error::RunnerError;
 pub use jobs::{Input, Jobs};
 pub use queue::StoreJobs;
-pub use runner::{End, Runner};
+pub use runner::{Confinement, End, Runner};

@@ -28,7 +28,17 @@ pub struct Runner<J = StoreJobs> {
     pub(crate) jobs: J,
     pub(crate) bench: Arc<Bench>,
     clock: Arc<dyn Clock>,
-    confinement: Option<SandboxMode>,
+    confinement: Option<Confinement>,
+}
+
+/// What whoever owns a machine lets the projects' commands do there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// How much they are confined.
+    pub mode: SandboxMode,
+    /// Folders outside the workspace that they may read besides the toolchain's. Setup has the network, and so may send away
+    /// what it reads.
+    pub read_only: Vec<PathBuf>,
 }
 
 /// How a job ended for its runner.
@@ -53,8 +63,8 @@ impl<J: Jobs> Runner<J> {
 
     /// The same, confining as whoever owns the machine says and not as a job's settings do.
     #[must_use]
-    pub fn confining(self, mode: SandboxMode) -> Self {
-        Self { confinement: Some(mode), ..self }
+    pub fn confining(self, confinement: Confinement) -> Self {
+        Self { confinement: Some(confinement), ..self }
     }
 
     /// How many jobs run at once here.
@@ -94,7 +104,10 @@ impl<J: Jobs> Runner<J> {
 
     async fn measured(&self, claim: &J::Claim) -> Result<Evidence, RunnerError> {
         let mut inputs = Inputs::of(&self.jobs, claim).await?;
-        inputs.config.sandbox = self.confinement.unwrap_or(inputs.config.sandbox);
+        if let Some(confinement) = &self.confinement {
+            inputs.config.sandbox = confinement.mode;
+            inputs.config.read_only.clone_from(&confinement.read_only);
+        }
         self.bench.measure(self.jobs.job(claim).job_id.as_str(), inputs).await
     }
 }

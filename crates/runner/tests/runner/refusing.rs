@@ -1,6 +1,26 @@
 //! What is not measured, and why.
 
+use runner::Confinement;
+
 use crate::world::{Project, World, command};
+
+#[tokio::test]
+async fn what_commands_may_read_of_a_machine_is_said_by_whoever_owns_it() {
+    let mut world = World::new().await;
+    let private = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(private.path().join("key"), "the host's own\n").unwrap();
+    let mut project = Project::plain(&format!("cat {}/key", private.path().display()));
+    project.config.read_only = vec![private.path().to_owned()];
+    let tail = async |world: &mut World| world.measure(&project).await.unwrap().commands.remove(0).output_tail;
+    assert_eq!(tail(&mut world).await, "the host's own", "on one machine the project's settings count");
+    world.runner = world.runner.clone().confining(Confinement::default());
+    assert!(!tail(&mut world).await.contains("the host's own"));
+    project.config.read_only = Vec::new();
+    let named = Confinement { read_only: vec![private.path().to_owned()], ..Confinement::default() };
+    world.runner = world.runner.clone().confining(named);
+    let shown = world.measure(&project).await.unwrap().commands.remove(0).output_tail;
+    assert_eq!(shown, "the host's own");
+}
 
 #[tokio::test]
 async fn a_failing_setup_says_which_command_and_what_it_wrote() {
