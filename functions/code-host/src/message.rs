@@ -8,10 +8,10 @@ use run_model::{RunId, Sha256};
 const SUBJECT_CHARS: usize = 72;
 
 /// A subject from the plan's summary, the summary itself if the subject cut it, and which run and change it is.
-/// The summary is a model's text: control characters and what looks like a secret do not pass.
+/// The summary is a model's text: control characters, what looks like a secret and what a forge would obey do not pass.
 pub(crate) fn commit_message(run: &RunId, change: &ChangeSet, plan_summary: &str) -> String {
     let summary = mask(plan_summary).split_whitespace().collect::<Vec<_>>().join(" ");
-    let summary: String = summary.chars().filter(|c| !c.is_control()).collect();
+    let summary = without_orders(&summary.chars().filter(|c| !c.is_control()).collect::<String>());
     let subject = subject(&summary);
     let body = if subject == summary { String::new() } else { format!("{}\n\n", wrap(&summary)) };
     let hash: Sha256 = change.hash();
@@ -29,6 +29,26 @@ fn subject(summary: &str) -> String {
     let mut cut: String = sentence.chars().take(SUBJECT_CHARS - 1).collect();
     cut.truncate(cut.rfind(' ').unwrap_or(cut.len()));
     cut + "…"
+}
+
+/// A forge obeys some words of a message: `[skip ci]` goes past the checks, `Closes #1` and `GH-1` close, `@name` calls people,
+/// an address links. A model's words shall not.
+fn without_orders(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let next = rest.peek().copied().unwrap_or(' ');
+        match c {
+            '[' => plain.push('('),
+            ']' => plain.push(')'),
+            '@' if !plain.ends_with(char::is_alphanumeric) => {}
+            '#' if next.is_ascii_digit() => plain.push_str("# "),
+            ':' if next == '/' => plain.push_str(": "),
+            '-' if next.is_ascii_digit() && plain.to_ascii_lowercase().ends_with("gh") => plain.push(' '),
+            c => plain.push(c),
+        }
+    }
+    plain
 }
 
 fn wrap(text: &str) -> String {
@@ -76,7 +96,21 @@ mod tests {
     fn what_a_model_wrote_cannot_forge_trailers_or_leak() {
         let key = format!("AK{}{}", "IA", "ABCDEFGHIJKLMNOP");
         let text = message(&format!("Fix\n\nGatewright-Run: other\u{1b}[31m {key}"));
-        assert!(text.starts_with("Fix Gatewright-Run: other[31m ***\n\n"), "{text}");
+        assert!(text.starts_with("Fix Gatewright-Run: other(31m ***\n\n"), "{text}");
         assert_eq!(message(" ").lines().next(), Some("Change by Gatewright"));
+    }
+
+    #[test]
+    fn a_forge_obeys_nothing_that_a_model_wrote() {
+        for (wrote, plain) in [
+            ("Mend it [skip ci]", "Mend it (skip ci)"),
+            ("Closes #12, fixes acme/app#3", "Closes # 12, fixes acme/app# 3"),
+            ("Resolves gh-7", "Resolves gh 7"),
+            ("Closes https://github.com/acme/app/issues/1", "Closes https: //github.com/acme/app/issues/1"),
+            ("Ask @acme/admins and @@ann", "Ask acme/admins and ann"),
+            ("Mail a@b.example, C# and x-1", "Mail a@b.example, C# and x-1"),
+        ] {
+            assert_eq!(message(wrote).lines().next(), Some(plain));
+        }
     }
 }
