@@ -163,7 +163,9 @@ const RESERVE_MS: i64 = 20_000;
 
 fn longest_call_ms(provider: &Provider) -> i64 {
     match provider {
-        Provider::Anthropic { timeout_seconds, .. } => i64::try_from(timeout_seconds * 1_000).unwrap_or(i64::MAX / 2),
+        Provider::Anthropic { timeout_seconds, .. } => {
+            i64::try_from(timeout_seconds.saturating_mul(1_000)).unwrap_or(i64::MAX / 2)
+        }
         Provider::Record { upstream, .. } => longest_call_ms(upstream),
         Provider::Replay { .. } | Provider::Scripted { .. } => 1_000,
     }

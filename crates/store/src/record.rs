@@ -20,6 +20,8 @@ use crate::{Store, StoreError};
 const LARGEST_PLAIN_BODY: usize = 700;
 /// Bodies that are longer even so lie in the object store: DynamoDB refuses items over 400 KB.
 const LARGEST_BODY: usize = 300 * 1024;
+/// What is kept compressed is no longer than this when it is unpacked, in bytes: a function has 128 MB.
+const LARGEST_UNPACKED: usize = 16 << 20;
 /// The schema of every item with a body. The second came with compressed bodies: a program of the first would take such an
 /// item for one without a body.
 pub(crate) const BODY_SCHEMA: u32 = 2;
@@ -106,7 +108,7 @@ impl Store {
             return Ok(Some((BODY.into(), text(body))));
         }
         let small = compressed(&body).map_err(|error| StoreError::corrupt(key, error))?;
-        if small.len() <= LARGEST_BODY {
+        if small.len() <= LARGEST_BODY && body.len() <= LARGEST_UNPACKED {
             return Ok(Some((BODY_COMPRESSED.into(), AttributeValue::B(Blob::new(small)))));
         }
         let reference = self.put_hashed(&format!("runs/{run}/records"), body.into_bytes()).await?;
@@ -122,7 +124,11 @@ impl Store {
         }
         if let Some(AttributeValue::B(body)) = item.get(BODY_COMPRESSED) {
             let mut text = String::new();
-            GzDecoder::new(body.as_ref()).read_to_string(&mut text).map_err(|error| damaged(&error))?;
+            let mut unpacked = GzDecoder::new(body.as_ref()).take(LARGEST_UNPACKED as u64 + 1);
+            unpacked.read_to_string(&mut text).map_err(|error| damaged(&error))?;
+            if text.len() > LARGEST_UNPACKED {
+                return Err(damaged(&"it unpacks to more than anybody writes"));
+            }
             return serde_json::from_str(&text).map_err(|error| damaged(&error));
         }
         let reference = text_of(item, BODY_ELSEWHERE).ok_or_else(|| damaged(&"it has no body"))?;

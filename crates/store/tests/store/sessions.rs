@@ -1,7 +1,11 @@
 use std::collections::HashMap;
+use std::io::Write;
 
 use agent::ports::{Checkpoint, Message, Part, PortError, Sessions, Speaker};
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use run_model::time::SeededRandomness;
 use run_model::{Randomness, SessionId};
 
@@ -70,6 +74,25 @@ async fn what_is_written_is_charged_by_the_kilobyte_so_a_long_body_is_compressed
     let item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
     assert!(!item.contains_key("body") && item["body_gz"].as_b().unwrap().as_ref().len() < 1_024, "{item:?}");
     assert_eq!(world.store.take(&run, &session()).await.unwrap().checkpoint, held.checkpoint);
+}
+
+#[tokio::test]
+async fn a_body_that_unpacks_to_more_than_anybody_writes_is_damaged() {
+    let (world, run) = World::with_run().await;
+    let mut held = world.store.take(&run, &session()).await.unwrap();
+    let huge = "0".repeat(17 << 20);
+    held.checkpoint.messages.push(said(huge.clone()));
+    world.store.save(&run, &held).await.unwrap();
+    let mut item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
+    assert!(item.remove("body_ref").is_some(), "however well it compresses: {item:?}");
+    assert_eq!(world.store.take(&run, &session()).await.unwrap().checkpoint, held.checkpoint);
+
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(huge.as_bytes()).unwrap();
+    item.insert("body_gz".into(), AttributeValue::B(Blob::new(packed.finish().unwrap())));
+    world.put_raw(item).await;
+    let Err(PortError::Unavailable(message)) = world.store.take(&run, &session()).await else { panic!("it was taken") };
+    assert!(message.contains("more than anybody writes"), "{message}");
 }
 
 #[tokio::test]
