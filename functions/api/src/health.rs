@@ -1,5 +1,7 @@
 //! Whether everything that a stage is made of is there and answers.
 
+use std::sync::PoisonError;
+
 use futures::future::join_all;
 use http_host::Answer;
 use serde_json::{Value, json};
@@ -9,8 +11,23 @@ use crate::Context;
 
 const MACHINES: [&str; 3] = ["pipeline", "task-graph", "task"];
 
-/// Every component with its state: `ok`, `missing`, `empty` (a secret without a value) or `unreachable`.
+/// How long what was seen counts, in milliseconds: anybody may ask, and each look is eight calls of AWS.
+const FRESH_MS: i64 = 5_000;
+
+/// How the stage is, as it was seen within the last moments.
 pub(crate) async fn show(context: &Context) -> Result<Answer, Answer> {
+    let now_ms = context.clock.now_ms();
+    let seen = context.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((_, answer)) = seen.filter(|(seen_ms, _)| now_ms < seen_ms + FRESH_MS) {
+        return Ok(answer);
+    }
+    let answer = look(context).await;
+    *context.health.lock().unwrap_or_else(PoisonError::into_inner) = Some((now_ms, answer.clone()));
+    Ok(answer)
+}
+
+/// Every component with its state: `ok`, `missing`, `empty` (a secret without a value) or `unreachable`.
+async fn look(context: &Context) -> Answer {
     let names = context.store.names();
     let secrets = [&names.models_secret, &names.forge_secret, &names.signing_secret];
     let (table, bucket, secrets, machines, runners) = futures::join!(
@@ -39,7 +56,7 @@ pub(crate) async fn show(context: &Context) -> Result<Answer, Answer> {
     let status = if is_well { "ok" } else { "degraded" };
     let body =
         json!({ "status": status, "stage": names.stage, "components": components, "runners_alive": runners_alive });
-    Ok(Answer::json(if is_well { 200 } else { 503 }, body))
+    Answer::json(if is_well { 200 } else { 503 }, body)
 }
 
 fn component(name: &str, state: &str) -> Value {

@@ -6,7 +6,7 @@ mod orchestrate;
 mod runs;
 mod serve;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_types::SdkConfig;
 use http_host::{Answer, Request};
@@ -23,6 +23,8 @@ pub struct Context {
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     pipeline_arn: String,
+    /// When it was last looked how the stage is, and what was seen.
+    health: Mutex<Option<(i64, Answer)>>,
 }
 
 impl Context {
@@ -35,7 +37,14 @@ impl Context {
         pipeline_arn: String,
     ) -> Self {
         let store = Store::new(sdk, names, clock.clone(), randomness.clone());
-        Self { store, step_functions: aws_sdk_sfn::Client::new(sdk), clock, randomness, pipeline_arn }
+        Self {
+            store,
+            step_functions: aws_sdk_sfn::Client::new(sdk),
+            clock,
+            randomness,
+            pipeline_arn,
+            health: Mutex::default(),
+        }
     }
 }
 
