@@ -24,7 +24,10 @@ pub(crate) async fn read(context: &Context, run_id: RunId) -> Result<Value, Func
     if run.base_ref != DEFAULT_BRANCH {
         config = of_a_branch(config);
     }
-    config.limits.budget_microusd = run.budget_microusd.unwrap_or(config.limits.budget_microusd);
+    // Whoever asks may make do with less; more is for those who may write to the default branch.
+    let allowed_microusd = config.limits.budget_microusd;
+    let capped = run.budget_microusd.filter(|asked_microusd| *asked_microusd > allowed_microusd);
+    config.limits.budget_microusd = run.budget_microusd.map_or(allowed_microusd, |asked| asked.min(allowed_microusd));
     config.validate().map_err(|problem| FunctionError::invalid(ProjectFile::NAME, problem))?;
     let pinned = context.store.put_json(&run_id, &config).await?;
     // Before the record says that the settings are read: a repeated call finds them open and does it again.
@@ -32,7 +35,12 @@ pub(crate) async fn read(context: &Context, run_id: RunId) -> Result<Value, Func
     let commit = snapshot.commit.get(..12).unwrap_or(&snapshot.commit).to_owned();
     let pin = |run: &mut RunRecord| {
         run.config.clone_from(&pinned);
-        NewEvent::new("settings.pinned", format!("{source} at {commit}, hash {}", pinned.sha256.short()))
+        let capped = capped.map(|asked| {
+            let (asked, allowed) = (asked as f64 / 1e6, allowed_microusd as f64 / 1e6);
+            format!("; the budget is {allowed} USD, all that limits.budget_usd allows of the {asked} USD asked for")
+        });
+        let pinned = format!("{source} at {commit}, hash {}", pinned.sha256.short());
+        NewEvent::new("settings.pinned", pinned + &capped.unwrap_or_default())
     };
     context.store.update_run_telling(&run_id, pin).await?;
     Ok(json!({ "config_sha256": pinned.sha256 }))

@@ -41,11 +41,23 @@ async fn the_projects_own_file_says_how_it_is_checked_and_what_it_may_cost() {
 }
 
 #[tokio::test]
-async fn what_the_requester_lets_it_cost_goes_before_the_file() {
+async fn a_requester_may_make_do_with_less_than_the_file_allows_and_not_raise_it() {
     let world = on(&[("gatewright.toml", FILE)], json!({ "budget_microusd": 500 })).await;
     world.act("read-settings", json!({})).await.unwrap();
     assert_eq!(pinned(&world).await.limits.budget_microusd, 500);
     assert_eq!(world.store.budget(&world.run_id).await.unwrap().limit_microusd, 500);
+    for base in [json!({}), json!({ "base": "feature" })] {
+        let mut asked = base.clone();
+        asked["budget_microusd"] = 9_000_000_000_u64.into();
+        let world = on(&[("gatewright.toml", FILE)], asked).await;
+        world.act("read-settings", json!({})).await.unwrap();
+        // A branch that is not the default one does not say what a run may cost: the default of 5 USD holds.
+        let (limit, said) = if base == json!({}) { (2_000_000, "2 USD") } else { (5_000_000, "5 USD") };
+        assert_eq!(pinned(&world).await.limits.budget_microusd, limit);
+        assert_eq!(world.store.budget(&world.run_id).await.unwrap().limit_microusd, limit);
+        let told = &world.events("settings.pinned").await[0].message;
+        assert!(told.contains(said) && told.contains("9000 USD asked for"), "{told}");
+    }
 }
 
 #[tokio::test]
