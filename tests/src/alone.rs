@@ -59,7 +59,8 @@ impl Alone {
         one_shots(&cloud, &store).create_group().await.unwrap();
         let address = cloud.serve_loopback().await.unwrap();
         let (sender, answered) = mpsc::unbounded_channel();
-        let programs = Arc::new(Programs::start(&format!("http://{address}")).await);
+        let repositories = format!("acme/app,{}", world.repository().display());
+        let programs = Arc::new(Programs::start(&format!("http://{address}"), &repositories).await);
         cloud.tell_status_changes_to("events");
         cloud.start(programs.registry(&sender)).await.unwrap();
         let sandbox = Sandbox::with_child(&program("gatewright"));

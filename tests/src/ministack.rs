@@ -108,6 +108,7 @@ impl MiniStack {
             "--parameter-overrides",
             "Architecture=x86_64",
             "Emulated=true",
+            "Repositories=acme/app",
             &stage_parameter,
         ])
     }

@@ -28,10 +28,10 @@ pub fn path(function: &str) -> PathBuf {
     world::program(&program_of(function))
 }
 
-/// Starts a function's program with AWS at this URL.
-pub async fn start(function: &str, aws: &str) -> FunctionProcess {
+/// Starts a function's program with AWS at this URL, on a stage that works on these repositories.
+pub async fn start(function: &str, aws: &str, repositories: &str) -> FunctionProcess {
     let mut command = Command::new(path(function));
-    command.env("AWS_ENDPOINT_URL", aws).env("GATEWRIGHT_STAGE", STAGE);
+    command.env("AWS_ENDPOINT_URL", aws).env("GATEWRIGHT_STAGE", STAGE).env("GATEWRIGHT_REPOSITORIES", repositories);
     command.env("GATEWRIGHT_PIPELINE_ARN", machine_arn("pipeline"));
     command.env("GATEWRIGHT_JANITOR_ARN", format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:janitor"));
     command.env("GATEWRIGHT_SCHEDULES_ROLE_ARN", format!("arn:aws:iam::{ACCOUNT}:role/schedules"));
@@ -42,10 +42,10 @@ pub async fn start(function: &str, aws: &str) -> FunctionProcess {
 pub struct Programs(BTreeMap<String, Mutex<FunctionProcess>>);
 
 impl Programs {
-    pub async fn start(aws: &str) -> Self {
+    pub async fn start(aws: &str, repositories: &str) -> Self {
         let mut programs = BTreeMap::new();
         for function in functions() {
-            let started = start(&function, aws).await;
+            let started = start(&function, aws, repositories).await;
             programs.insert(function, Mutex::new(started));
         }
         Self(programs)

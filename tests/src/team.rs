@@ -13,6 +13,7 @@ use lambda_host::{OsRandomness, SystemClock};
 use run_model::change_set::{ChangeSet, Edit, Overlay};
 use run_model::evidence::{EVIDENCE_SCHEMA, Evidence, Purpose};
 use run_model::person::{ApproverRole, principal};
+use run_model::repositories::Repositories;
 use run_model::risk::{Risk, RiskLevel, RiskReason};
 use run_model::run::RunRecord;
 use run_model::snapshot::SnapshotRef;
@@ -42,10 +43,10 @@ pub struct Team {
 }
 
 impl Team {
-    /// A stage where a run stands at its gate as soon as it was asked for. `bob` is a tech lead.
+    /// A stage where a run stands at its gate as soon as it was asked for. `ann` is a developer, `bob` a tech lead.
     pub async fn open() -> Self {
         let world = World::quick();
-        let names = Names::for_stage(STAGE);
+        let names = Names { repositories: Repositories::parse("acme/app"), ..Names::for_stage(STAGE) };
         let rule = StreamRule {
             table: names.table.clone(),
             function: "task-callback".into(),
@@ -60,9 +61,11 @@ impl Team {
         let store = Store::new(&sdk, names, Arc::new(SystemClock), Arc::new(OsRandomness));
         store.create_table_and_bucket().await.unwrap();
         store.ensure_signing_secret().await.unwrap();
-        let bob = principal("arn:aws:iam::000000000000:user/bob").unwrap();
-        let lead = NewGrant { name: "bob".into(), roles: [ApproverRole::TechLead].into(), lifetime_seconds: 3_600 };
-        store.grant_principal(&bob, lead).await.unwrap();
+        for (name, role) in [("ann", ApproverRole::Developer), ("bob", ApproverRole::TechLead)] {
+            let user = principal(&format!("arn:aws:iam::000000000000:user/{name}")).unwrap();
+            let grant = NewGrant { name: name.into(), roles: [role].into(), lifetime_seconds: 3_600 };
+            store.grant_principal(&user, grant).await.unwrap();
+        }
         cloud.tell_status_changes_to("events");
         cloud.start(functions(&sdk, &store)).await.unwrap();
         let aws = format!("http://{}", cloud.serve_loopback().await.unwrap());

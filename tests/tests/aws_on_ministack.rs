@@ -71,7 +71,17 @@ fn an_account_is_prepared_deployed_looked_at_and_left() {
     );
     says(&place.run(&bootstrap).expect(0), &["is there already", "nothing changed: the account is ready"]);
 
-    let deploy = ["deploy", "--stage", "dev", "--architecture", "x86_64", "--no-build", "--emulated"];
+    let deploy = [
+        "deploy",
+        "--stage",
+        "dev",
+        "--architecture",
+        "x86_64",
+        "--no-build",
+        "--emulated",
+        "--repository",
+        "acme/app",
+    ];
     let deployed = place.run(&deploy).expect(0);
     says(
         &deployed,

@@ -144,7 +144,7 @@ async fn what_the_console_started_and_is_risky_lands_by_two_people() {
 async fn every_function_refuses_bad_input_by_the_name_that_machines_know() {
     for function in functions() {
         // Nobody listens there, and nobody has to: what is wrong with the input is seen before anything is asked.
-        let mut program = programs::start(&function, "http://127.0.0.1:9").await;
+        let mut program = programs::start(&function, "http://127.0.0.1:9", "").await;
         let deadline_ms = SystemClock.now_ms() + 60_000;
         for bad in [json!({ "no": "such field" }), json!("text"), Value::Null] {
             let error = program.invoke(&bad, deadline_ms).await.unwrap().expect_err(&function);

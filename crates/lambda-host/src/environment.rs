@@ -11,6 +11,7 @@ use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use run_model::repositories::Repositories;
 use store::Names;
 
 /// Why a function could not be hosted.
@@ -70,8 +71,8 @@ impl Environment {
         self.get(name).ok_or(HostError::MissingVariable(name))
     }
 
-    /// What the stage's resources are called. A bucket's name is shared by everybody on AWS, so it cannot be made of the
-    /// stage alone and comes in a variable of its own.
+    /// What the stage's resources are called, and which repositories it works on. A bucket's name is shared by everybody on
+    /// AWS, so it cannot be made of the stage alone and comes in a variable of its own.
     ///
     /// # Errors
     /// [`HostError::MissingVariable`] without `GATEWRIGHT_STAGE`.
@@ -80,6 +81,7 @@ impl Environment {
         if let Some(bucket) = self.get("GATEWRIGHT_BUCKET") {
             bucket.clone_into(&mut names.bucket);
         }
+        names.repositories = Repositories::parse(self.get("GATEWRIGHT_REPOSITORIES").unwrap_or_default());
         Ok(names)
     }
 
@@ -181,6 +183,14 @@ mod tests {
         let elsewhere = Environment::of(variables).names().unwrap();
         assert_eq!(elsewhere, Names { bucket: "gatewright-dev-1-eu-central-1".into(), ..names });
         assert!(Environment::default().names().is_err());
+    }
+
+    #[test]
+    fn a_stage_works_on_what_its_variable_names_and_without_one_on_nothing() {
+        let named = [("GATEWRIGHT_STAGE", "dev"), ("GATEWRIGHT_REPOSITORIES", "acme/app,acme/other")];
+        let names = Environment::of(named).names().unwrap();
+        assert!(names.check_repository("acme/other").is_ok() && names.check_repository("acme/evil").is_err());
+        assert!(Environment::of([("GATEWRIGHT_STAGE", "dev")]).names().unwrap().check_repository("acme/app").is_err());
     }
 
     #[test]

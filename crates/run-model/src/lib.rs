@@ -12,6 +12,7 @@ pub mod ids;
 pub mod judge;
 pub mod person;
 pub mod plan;
+pub mod repositories;
 pub mod risk;
 pub mod run;
 pub mod scan;

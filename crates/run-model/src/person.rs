@@ -51,17 +51,27 @@ impl FromStr for ApproverRole {
     }
 }
 
+/// How workflows are seen: by an IAM role that whoever may push stands behind.
+pub const WORKFLOW: &str = "workflow";
+
 /// A person as an entrance saw them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// The name for other people.
     pub name: String,
-    /// How the person was seen: `bearer` or `iam`.
+    /// How the person was seen: `bearer` or `iam`; as [`WORKFLOW`] it is no person.
     pub seen_as: String,
     /// All that the person is recognised by. Who has one of them in common is the same person.
     pub identities: BTreeSet<String>,
     /// The roles in which the person decides.
     pub roles: BTreeSet<ApproverRole>,
+}
+
+impl Person {
+    /// Whether runs start at this person's word: who has a role, and workflows that were granted it. Anybody else looks on.
+    pub fn may_ask(&self) -> bool {
+        !self.roles.is_empty() || self.seen_as == WORKFLOW
+    }
 }
 
 const NAMED: &str = "person:";

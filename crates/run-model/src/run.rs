@@ -191,7 +191,7 @@ pub enum Priority {
 pub struct Requester {
     /// The name.
     pub name: String,
-    /// How it was seen: `local`, `console`, `bearer`, `iam`.
+    /// How it was seen: `local`, `console`, `bearer`, `iam`, `workflow`.
     pub seen_as: String,
     /// All that the person is recognised by; empty on one machine, and where nobody was seen.
     #[serde(default)]

@@ -30,6 +30,8 @@ pub enum GrantKind {
     Runner,
     /// A person, known by an IAM principal.
     Principal,
+    /// Workflows, known by an IAM principal: they may ask for runs and decide nothing, and nobody knows who was behind them.
+    Workflow,
 }
 
 impl GrantKind {
@@ -39,6 +41,7 @@ impl GrantKind {
             Self::Person => "person",
             Self::Runner => "runner",
             Self::Principal => "principal",
+            Self::Workflow => "workflow",
         }
     }
 }
@@ -99,8 +102,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] if others were first again and again; [`StoreError::Unavailable`].
     pub async fn grant_principal(&self, identity: &str, new: NewGrant) -> Result<Grant, StoreError> {
+        self.grant_identity(identity, GrantKind::Principal, new).await
+    }
+
+    /// Grants the workflows behind an IAM principal that they may ask for runs, over what it was granted before. Roles do not
+    /// count.
+    ///
+    /// # Errors
+    /// As [`Store::grant_principal`].
+    pub async fn grant_workflow(&self, identity: &str, new: NewGrant) -> Result<Grant, StoreError> {
+        let new = NewGrant { roles: BTreeSet::new(), ..new };
+        self.grant_identity(identity, GrantKind::Workflow, new).await
+    }
+
+    async fn grant_identity(&self, identity: &str, kind: GrantKind, new: NewGrant) -> Result<Grant, StoreError> {
         let key = Key::principal(identity);
-        let grant = self.new_grant(identity.to_owned(), GrantKind::Principal, new);
+        let grant = self.new_grant(identity.to_owned(), kind, new);
         for _ in 0..ATTEMPTS {
             let (version, condition) = match self.get(&key).await? {
                 Some(item) => (version(&item), Condition::version(version(&item))),
@@ -135,12 +152,15 @@ impl Store {
     pub async fn principal(&self, identity: &str) -> Result<Person, StoreError> {
         let grant = self.counting_grant(&Key::principal(identity)).await?;
         let mut identities = BTreeSet::from([identity.to_owned()]);
-        identities.extend(grant.as_ref().map(|grant| person::named(&grant.name)));
-        let (name, roles) = match grant {
-            Some(grant) => (grant.name, grant.roles),
-            None => (identity.to_owned(), BTreeSet::new()),
+        let (name, seen_as, roles) = match grant {
+            Some(grant) if grant.kind == GrantKind::Workflow => (grant.name, person::WORKFLOW, BTreeSet::new()),
+            Some(grant) => {
+                identities.insert(person::named(&grant.name));
+                (grant.name, "iam", grant.roles)
+            }
+            None => (identity.to_owned(), "iam", BTreeSet::new()),
         };
-        Ok(Person { name, seen_as: "iam".into(), identities, roles })
+        Ok(Person { name, seen_as: seen_as.into(), identities, roles })
     }
 
     async fn counting_grant(&self, key: &Key) -> Result<Option<Grant>, StoreError> {

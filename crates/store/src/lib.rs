@@ -26,6 +26,7 @@ mod tasks;
 use std::sync::{Arc, OnceLock};
 
 use aws_types::SdkConfig;
+use run_model::repositories::{NotListed, Repositories};
 use run_model::{Clock, Randomness};
 
 pub use about::run_of_request;
@@ -55,6 +56,8 @@ pub struct Names {
     pub signing_secret: String,
     /// The group of the one-shot schedules.
     pub schedule_group: String,
+    /// The repositories that the stage works on. On one machine they are those of whoever sits at it, and this is not asked.
+    pub repositories: Repositories,
 }
 
 impl Names {
@@ -71,12 +74,21 @@ impl Names {
             forge_secret: format!("gatewright/{stage}/forge"),
             signing_secret: format!("gatewright/{stage}/signing"),
             schedule_group: format!("gatewright-{stage}"),
+            repositories: Repositories::default(),
         }
     }
 
     /// Whether this is one machine's own stage, where the person at it is trusted.
     pub fn is_local(&self) -> bool {
         self.stage == Self::LOCAL
+    }
+
+    /// Checks that runs may be about this repository: on one machine about any, on a stage about those that it names.
+    ///
+    /// # Errors
+    /// [`NotListed`]
+    pub fn check_repository(&self, repository: &str) -> Result<(), NotListed> {
+        if self.is_local() { Ok(()) } else { self.repositories.check(repository) }
     }
 }
 

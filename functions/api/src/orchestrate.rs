@@ -3,6 +3,7 @@
 use aws_sdk_sfn::operation::start_execution::StartExecutionError;
 use http_host::{Answer, Request};
 use run_model::person::Person;
+use run_model::repositories::NotListed;
 use run_model::run::{Priority, Requester};
 use run_model::{RunId, Sha256};
 use serde::Deserialize;
@@ -15,6 +16,8 @@ use crate::Context;
 const ID_DIGITS: usize = 20;
 const LONGEST_KEY: usize = 128;
 const LONGEST_REPOSITORY: usize = 200;
+const GRANT: &str = "whoever owns the account grants one: gatewright aws tokens add --stage STAGE --person NAME --role \
+                     developer, with --principal ARN for AWS credentials";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,8 +38,14 @@ struct Body {
 /// Starts a run, or finds the one that the same request started before.
 pub(crate) async fn start(context: &Context, request: &Request<'_>) -> Result<Answer, Answer> {
     let person = http_host::person(&context.store, request).await?;
+    if !person.may_ask() {
+        let message = format!("{} has no role, and so may look at runs and not ask for one", person.name);
+        return Err(Answer::not_allowed(message, GRANT));
+    }
     let body: Body = request.json()?;
     check(&body)?;
+    let listed = context.store.names().check_repository(&body.repository);
+    listed.map_err(|refused| Answer::not_allowed(refused, NotListed::CURE))?;
     let run_id = run_id(context, &person, &body)?;
     let input = input(context, &run_id, &body).await?;
     let start = Start { requester: Requester::from(person), input };
@@ -60,8 +69,11 @@ pub(crate) async fn start(context: &Context, request: &Request<'_>) -> Result<An
     }
     let repeated = started == Started::Repeated;
     tracing::info!(run = %run_id, by = start.requester.name, repeated, "a run was asked for");
-    let body = json!({ "run_id": run_id, "status": "accepted", "repeated": repeated });
-    Ok(Answer::json(if repeated { 200 } else { 202 }, body))
+    let mut answer = json!({ "run_id": run_id, "status": "accepted", "repeated": repeated });
+    if body.budget_usd.is_some() {
+        answer["budget"] = "budget_usd, or limits.budget_usd of the repository's settings if that is less".into();
+    }
+    Ok(Answer::json(if repeated { 200 } else { 202 }, answer))
 }
 
 fn used_before() -> Answer {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use embedded_cloud::{ACCOUNT, Attachment, Cloud, CloudOptions, FunctionRegistry, REGION};
 use lambda_host::Environment;
 use run_model::evidence::{CheckJob, EVIDENCE_SCHEMA, Evidence, Purpose};
-use run_model::person::named;
+use run_model::person::{ApproverRole, named};
+use run_model::repositories::Repositories;
 use run_model::run::{Priority, RunStatus};
 use run_model::snapshot::SnapshotRef;
 use run_model::time::{SeededRandomness, VirtualClock};
@@ -65,11 +66,17 @@ impl World {
             ("AWS_ENDPOINT_URL", url.as_str()),
         ];
         let sdk = Environment::of(variables).sdk_config().unwrap();
-        let (names, time) = (Names::for_stage("dev"), Arc::new(clock.clone()));
+        let names = Names { repositories: Repositories::parse("o/r"), ..Names::for_stage("dev") };
+        let time = Arc::new(clock.clone());
         let store = Store::new(&sdk, names.clone(), time.clone(), Arc::new(SeededRandomness::new(2)));
         store.create_table_and_bucket().await.unwrap();
         store.ensure_signing_secret().await.unwrap();
-        let grant = |name: &str| NewGrant { name: name.into(), roles: BTreeSet::new(), lifetime_seconds: 90 * 86_400 };
+        let grant = |name: &str| NewGrant {
+            name: name.into(),
+            roles: [ApproverRole::Developer].into(),
+            lifetime_seconds: 90 * 86_400,
+        };
+        store.grant_principal("123456789012:role/admin", grant("admins")).await.unwrap();
         let (ann, _) = store.add_bearer(GrantKind::Person, grant("ann")).await.unwrap();
         let (host, _) = store.add_bearer(GrantKind::Runner, grant("host")).await.unwrap();
         let chance = Arc::new(SeededRandomness::new(3));
@@ -211,6 +218,7 @@ async fn a_requirement_starts_a_run_of_whoever_asks() {
     });
     let (status, started) = world.post("orchestrate", &asked).await;
     assert_eq!((status, &started["status"], &started["repeated"]), (202, &json!("accepted"), &json!(false)));
+    assert!(started["budget"].as_str().unwrap().contains("limits.budget_usd"), "{started}");
     let id = started["run_id"].as_str().unwrap();
     let start = world.store.start(id).await.unwrap().unwrap();
     assert_eq!(start.requester.identities, [named("ann")].into());
@@ -289,6 +297,42 @@ async fn a_request_that_does_not_fit_starts_nothing() {
         assert_eq!(world.send(Some(&world.ann), "POST", "/api/v1/orchestrate", &[], text).await.0, 400, "{text:?}");
     }
     assert_eq!(world.executions().await, 0);
+}
+
+#[tokio::test]
+async fn a_repository_that_the_stage_does_not_work_on_starts_nothing() {
+    let world = World::new().await;
+    for stranger in ["mallory/r", "https://github.com/mallory/r", "/o/r", "o/r2"] {
+        let asked = json!({ "repository": stranger, "requirements": "count" });
+        let (status, refused) = world.post("orchestrate", &asked).await;
+        assert_eq!((status, &refused["error"]["name"]), (403, &json!("NotAllowed")), "{stranger}");
+        assert!(refused["error"]["cure"].as_str().unwrap().contains("aws deploy --stage STAGE --repository"));
+    }
+    assert_eq!(world.executions().await, 0);
+    let spelt = json!({ "repository": "https://github.com/O/r.git", "requirements": "count" });
+    assert_eq!(world.post("orchestrate", &spelt).await.0, 202);
+}
+
+#[tokio::test]
+async fn who_has_no_role_looks_on_and_workflows_ask() {
+    let world = World::new().await;
+    let viewer = NewGrant { name: "vic".into(), roles: BTreeSet::new(), lifetime_seconds: 60 };
+    let (vic, _) = world.store.add_bearer(GrantKind::Person, viewer.clone()).await.unwrap();
+    let asked = json!({ "repository": "o/r", "requirements": "count" }).to_string();
+    let by_role = "123456789012:role/admin";
+    world.store.revoke_grant(by_role).await.unwrap();
+    for (bearer, path) in [(Some(vic.as_str()), "/api/v1/orchestrate"), (None, "/iam/v1/tasks")] {
+        let (status, refused) = world.send(bearer, "POST", path, &[], &asked).await;
+        assert_eq!((status, &refused["error"]["name"]), (403, &json!("NotAllowed")), "{path}");
+        assert!(refused["error"]["cure"].as_str().unwrap().contains("aws tokens add"), "{refused}");
+    }
+    assert_eq!(world.send(Some(&vic), "GET", "/api/v1/runs", &[], "").await.0, 200);
+    assert_eq!(world.executions().await, 0);
+    world.store.grant_workflow(by_role, viewer).await.unwrap();
+    let (status, started) = world.send(None, "POST", "/iam/v1/orchestrate", &[], &asked).await;
+    assert_eq!(status, 202, "{started}");
+    let start = world.store.start(started["run_id"].as_str().unwrap()).await.unwrap().unwrap();
+    assert_eq!((start.requester.seen_as.as_str(), start.requester.is_known()), ("workflow", false));
 }
 
 #[tokio::test]
@@ -538,10 +582,13 @@ async fn health_names_each_component_that_is_not_well() {
             world.secrets.create_secret().name(format!("gatewright/dev/{name}")).secret_string("{\"k\": \"v\"}");
         create.send().await.unwrap();
     }
+    assert_eq!(look().await, (503, sick), "a look is worth some seconds");
+    world.clock.advance(5_000);
     let (status, well) = look().await;
     assert_eq!((status, &well["status"], &well["stage"]), (200, &json!("ok"), &json!("dev")), "{well}");
     assert_eq!(well["runners_alive"], 0);
     world.as_runner("jobs/claim", &json!({ "instance": "i-1" })).await;
+    world.clock.advance(5_000);
     assert_eq!(look().await.1["runners_alive"], 1);
     assert_eq!(well["components"].as_array().unwrap().len(), 8);
     assert_eq!(state(&well, "machine task-graph"), "ok");

@@ -2,8 +2,9 @@
 
 use config::RunConfig;
 use run_model::gate::GateKind;
+use run_model::repositories::NotListed;
 use run_model::run::{ArtefactRef, NewRun, Priority, Requester, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
-use run_model::{FunctionError, RunId};
+use run_model::{ErrorName, FunctionError, RunId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{Admission, NewEvent};
@@ -44,6 +45,7 @@ pub(crate) async fn admit(context: &Context, execution: Execution, input: Value)
     let application: Application =
         serde_json::from_value(input.clone()).map_err(|problem| FunctionError::invalid("input", problem))?;
     check_trust(context, &application)?;
+    check_repository(context, &application.repository)?;
     check_place("requirement", application.requirement.as_ref(), &format!("runs/{run_id}/"))?;
     check_place("acceptance", application.acceptance.as_ref(), &format!("held-out/{run_id}/"))?;
     let mut config = application.config.clone().unwrap_or_default();
@@ -59,6 +61,13 @@ pub(crate) async fn admit(context: &Context, execution: Execution, input: Value)
     let (Admission::New(run) | Admission::Existing(run)) =
         context.store.admit(record, settings::budget(&config)).await?;
     Ok(entrance(&run))
+}
+
+/// To choose the repository is to choose who gets the stage's key and which commands run on a runner.
+fn check_repository(context: &Context, repository: &str) -> Result<(), FunctionError> {
+    let refused =
+        |problem: NotListed| FunctionError::new(ErrorName::PolicyRefused, format!("{problem}: {}", NotListed::CURE));
+    context.store.names().check_repository(repository).map_err(refused)
 }
 
 /// What only the person at this machine may say. On AWS an input says neither who asks nor by which settings: those would
@@ -158,6 +167,7 @@ pub(crate) async fn resume(
         FunctionError::invalid("from", format!("{from:?} is not a stage: use one of {}", stages.join(", ")))
     })?;
     let run = context.store.run(&run_id).await?;
+    check_repository(context, &run.repository)?;
     if run.status == RunStatus::Succeeded {
         return Err(FunctionError::invalid(
             "run_id",

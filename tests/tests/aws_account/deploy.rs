@@ -44,12 +44,14 @@ async fn a_clean_tree_is_built_and_deployed_and_the_next_steps_are_told() {
     place.account.state().deployed_by = Some((place.tools.join("deployed"), stack));
     place.account.state().concurrency = 10;
     // The stand-in makes a stack and nothing in it, so that there are no grants to read: it is deployed all the same.
+    place.world.git(&["remote", "add", "origin", "git@github.com:acme/app.git"]);
     let ended = place.run(&["deploy", "--stage", "dev", "--architecture", "x86_64", "--hardened"]).expect(0);
     says(
         &ended,
         &[
             "may run 10 functions at once",
             "L-B99A9384",
+            "it works on acme/app and on nothing else",
             "hardened: beyond the rest, $1.00 a month for the key",
             "it is deployed; what it lacks could not be looked at",
             "a run: gatewright run --stage dev",
@@ -63,7 +65,8 @@ async fn a_clean_tree_is_built_and_deployed_and_the_next_steps_are_told() {
         format!(
             "deploy --template-file .aws-sam/build/template.yaml --stack-name gatewright-dev --region us-east-1 --resolve-s3 \
              --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --no-confirm-changeset --no-fail-on-empty-changeset \
-             --parameter-overrides Stage=dev Architecture=x86_64 Hardened=true Revision={commit}"
+             --parameter-overrides Stage=dev Architecture=x86_64 Hardened=true Revision={commit} \
+             Repositories=acme/app"
         )
     );
 }
@@ -76,6 +79,7 @@ async fn a_later_deploy_keeps_what_was_chosen_and_says_what_is_next() {
         &again,
         &[
             "gatewright-dev is CREATE_COMPLETE for arm64",
+            "what it works on: gatewright aws deploy --stage dev --repository OWNER/NAME",
             "the key of your model provider: gatewright aws secrets set models --stage dev --field ANTHROPIC_API_KEY",
             "gatewright aws tokens add --stage dev --person NAME",
             "gatewright runner --api ADDRESS",

@@ -63,6 +63,10 @@ pub(crate) struct DeployOptions {
     /// The SNS topic that hears the alarms [default: what the stage has, or none]
     #[arg(long, value_name = "ARN")]
     pub(crate) alarm_topic: Option<String>,
+    /// What the stage works on, one after the other; nothing else is [default: what the stage has, or the origin of this
+    /// checkout]
+    #[arg(long = "repository", value_name = "OWNER/NAME", value_parser = crate::aws::tools::repository_name)]
+    pub(crate) repositories: Vec<String>,
     /// Deploy what lies in .aws-sam/build, whatever it was built from
     #[arg(long)]
     pub(crate) no_build: bool,
@@ -166,7 +170,7 @@ pub(crate) enum TokensCommand {
 }
 
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("who").required(true).args(["person", "runner"]))]
+#[command(group = clap::ArgGroup::new("who").required(true).args(["person", "runner", "workflow"]))]
 pub(crate) struct NewToken {
     /// The stage
     #[arg(long, value_name = "STAGE")]
@@ -177,7 +181,11 @@ pub(crate) struct NewToken {
     /// For this runner of checks, which may claim jobs and nothing else
     #[arg(long, value_name = "NAME", conflicts_with_all = ["roles", "principal"])]
     pub(crate) runner: Option<String>,
-    /// A role in which the person decides: developer, tech_lead or devops_engineer
+    /// For workflows of this name, known by the IAM role that they take on: they may ask for runs and decide nothing
+    #[arg(long, value_name = "NAME", conflicts_with = "roles", requires = "principal")]
+    pub(crate) workflow: Option<String>,
+    /// A role in which the person decides, and which lets them ask for runs: developer, tech_lead or devops_engineer. Without
+    /// one they look on
     #[arg(long = "role", value_name = "ROLE")]
     pub(crate) roles: Vec<run_model::person::ApproverRole>,
     /// Make no bearer: the person is known by this IAM role or user

@@ -35,7 +35,10 @@ pub(crate) async fn run(options: DeployOptions) -> Result<u8, Problem> {
     if let Some(narrow) = account.narrowness().await? {
         screen::tell(format!("note: {narrow}"));
     }
-    let plan = Plan::of(options, before.as_ref());
+    let plan = Plan::of(options, before.as_ref(), checkout.origin);
+    if let Some(repositories) = &plan.repositories {
+        screen::tell(format!("it works on {repositories} and on nothing else"));
+    }
     if plan.hardened {
         screen::tell(format!("hardened: beyond the rest, {}", hardened_cost(OUR_TEMPLATE)));
     }
@@ -100,14 +103,18 @@ struct Plan {
     architecture: String,
     hardened: bool,
     alarm_topic: Option<String>,
+    /// As the template has them: `owner/name,owner/name`.
+    repositories: Option<String>,
     no_build: bool,
     emulated: bool,
 }
 
 impl Plan {
     /// A setting that was not asked for stays: leaving it out must not take a key away, or rebuild for another machine.
-    fn of(options: DeployOptions, before: Option<&Stack>) -> Self {
+    fn of(options: DeployOptions, before: Option<&Stack>, origin: Option<String>) -> Self {
         let kept = |name: &str| before.and_then(|stack| stack.parameter(name)).map(str::to_owned);
+        let asked = Some(options.repositories.join(",")).filter(|list| !list.is_empty());
+        let kept_repositories = kept("Repositories").filter(|list| !list.is_empty());
         let architecture = options.architecture.map(|architecture| architecture.as_str().to_owned());
         Self {
             stack: stack::name_of(&options.stage),
@@ -117,6 +124,7 @@ impl Plan {
                 .unwrap_or_else(|| Architecture::Arm64.as_str().to_owned()),
             hardened: options.hardened.unwrap_or_else(|| kept("Hardened").as_deref() == Some("true")),
             alarm_topic: options.alarm_topic.or_else(|| kept("AlarmTopic")),
+            repositories: asked.or(kept_repositories).or(origin),
             no_build: options.no_build,
             emulated: options.emulated,
         }
@@ -150,6 +158,7 @@ impl Plan {
         words.push(format!("Hardened={}", self.hardened));
         words.push(format!("Revision={commit}"));
         words.extend(self.alarm_topic.as_ref().map(|topic| format!("AlarmTopic={topic}")));
+        words.extend(self.repositories.as_ref().map(|list| format!("Repositories={list}")));
         if self.emulated {
             words.push("Emulated=true".into());
         }
@@ -176,6 +185,9 @@ async fn show_next(plan: &Plan, stack: &Stack, stage: &Stage) {
         Vec::new()
     });
     screen::print("next:");
+    if plan.repositories.is_none() {
+        screen::print(format!("  what it works on: gatewright aws deploy --stage {name} --repository OWNER/NAME"));
+    }
     for step in lacking {
         screen::print(format!("  {step}"));
     }
@@ -216,6 +228,7 @@ mod tests {
             architecture: None,
             hardened: None,
             alarm_topic: None,
+            repositories: Vec::new(),
             no_build: false,
             emulated: false,
         }
@@ -229,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_first_deploy_is_plain() {
-        let plan = Plan::of(options(), None);
+        let plan = Plan::of(options(), None, None);
         assert_eq!(plan.build().last().unwrap(), "Architecture=arm64");
         let words = plan.deploy("eu-north-1", "abc").join(" ");
         assert!(words.contains("--stack-name gatewright-dev --region eu-north-1 "), "{words}");
@@ -238,12 +251,33 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_for_stays_and_what_was_counts() {
-        let plan = Plan::of(options(), Some(&hardened_stack()));
+        let plan = Plan::of(options(), Some(&hardened_stack()), None);
         let words = plan.deploy("eu-north-1", "abc").join(" ");
         assert!(words.ends_with("Architecture=x86_64 Hardened=true Revision=abc AlarmTopic=arn:topic"), "{words}");
         let asked = DeployOptions { hardened: Some(false), architecture: Some(Architecture::Arm64), ..options() };
-        let words = Plan::of(asked, Some(&hardened_stack())).deploy("eu-north-1", "abc").join(" ");
+        let words = Plan::of(asked, Some(&hardened_stack()), None).deploy("eu-north-1", "abc").join(" ");
         assert!(words.contains("Architecture=arm64 Hardened=false"), "{words}");
+    }
+
+    #[test]
+    fn a_stage_works_on_what_was_named_then_on_what_it_had_then_on_the_checkouts_origin() {
+        let stack = |list: &str| {
+            let parameters = [("Repositories".to_owned(), list.to_owned())];
+            Stack { parameters: parameters.into(), ..Stack::default() }
+        };
+        let plan = |asked: &[&str], before: Option<&Stack>| {
+            let repositories = asked.iter().map(|name| (*name).to_owned()).collect();
+            Plan::of(DeployOptions { repositories, ..options() }, before, Some("acme/origin".into()))
+        };
+        for (plan, list) in [
+            (plan(&["acme/a", "acme/b"], Some(&stack("acme/had"))), "acme/a,acme/b"),
+            (plan(&[], Some(&stack("acme/had"))), "acme/had"),
+            (plan(&[], Some(&stack(""))), "acme/origin"),
+            (plan(&[], None), "acme/origin"),
+        ] {
+            let words = plan.deploy("eu-north-1", "abc");
+            assert_eq!(words.last().unwrap(), &format!("Repositories={list}"));
+        }
     }
 
     #[test]

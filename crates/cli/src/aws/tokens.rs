@@ -28,9 +28,10 @@ async fn add(token: NewToken) -> Result<u8, Problem> {
     let lifetime_seconds = token.days.checked_mul(DAY_SECONDS).filter(|seconds| *seconds > 0);
     let lifetime_seconds =
         lifetime_seconds.ok_or_else(|| Problem::input(format!("--days {}: use 1 to 36500", token.days)))?;
-    let (kind, name) = match (token.person, token.runner) {
-        (_, Some(name)) => (GrantKind::Runner, name),
-        (name, None) => (GrantKind::Person, name.unwrap_or_default()),
+    let (kind, name) = match (token.person, token.runner, token.workflow) {
+        (_, Some(name), _) => (GrantKind::Runner, name),
+        (_, _, Some(name)) => (GrantKind::Workflow, name),
+        (name, None, None) => (GrantKind::Person, name.unwrap_or_default()),
     };
     if name.trim().is_empty() || name.len() > 64 {
         return Err(Problem::input("the name is empty or longer than 64 bytes: use the person's or runner's name"));
@@ -43,7 +44,11 @@ async fn add(token: NewToken) -> Result<u8, Problem> {
                 "--principal {arn}: use the ARN of an IAM role or user (arn:aws:iam::ACCOUNT:role/NAME)"
             ))
         })?;
-        let grant = stage.store.grant_principal(&identity, new).await.map_err(|error| stage.problem(error))?;
+        let grant = match kind {
+            GrantKind::Workflow => stage.store.grant_workflow(&identity, new).await,
+            _ => stage.store.grant_principal(&identity, new).await,
+        };
+        let grant = grant.map_err(|error| stage.problem(error))?;
         screen::tell(format!("{} is {} ({}) now", grant.id, grant.name, roles(&grant)));
         return Ok(0);
     }
@@ -79,6 +84,9 @@ async fn list(stage: &Stage, as_json: bool) -> Result<u8, Problem> {
 }
 
 fn roles(grant: &Grant) -> String {
+    if grant.kind == GrantKind::Workflow {
+        return "asks for runs".to_owned();
+    }
     let roles: Vec<&str> = grant.roles.iter().map(|role: &ApproverRole| role.as_str()).collect();
     if roles.is_empty() { "no approver".to_owned() } else { roles.join(", ") }
 }

@@ -49,6 +49,8 @@ pub(crate) fn require(environment: &Environment, tools: &[&Tool]) -> Result<(), 
 pub(crate) struct Checkout {
     pub(crate) root: PathBuf,
     pub(crate) commit: String,
+    /// `owner/name` of its remote `origin` on GitHub.
+    pub(crate) origin: Option<String>,
 }
 
 impl Checkout {
@@ -66,8 +68,22 @@ impl Checkout {
         let status = git(&root, &["status", "--porcelain", "--untracked-files=all"]).await?;
         match changed(&status) {
             Some(files) => Err(Problem::input(files)),
-            None => Ok(Self { root, commit }),
+            None => {
+                let url = git(&root, &["remote", "get-url", "origin"]).await.ok();
+                Ok(Self { origin: url.and_then(|url| repository_name(url.trim()).ok()), root, commit })
+            }
         }
+    }
+}
+
+/// `owner/name` of a repository on GitHub, by that name or by the address of a remote.
+pub(crate) fn repository_name(text: &str) -> Result<String, String> {
+    let by_ssh = text.strip_prefix("ssh://git@").map(str::to_owned);
+    let by_ssh = by_ssh.or_else(|| text.strip_prefix("git@").map(|rest| rest.replacen(':', "/", 1)));
+    let address = by_ssh.map_or_else(|| text.to_owned(), |rest| format!("https://{rest}"));
+    match forge::Location::parse(&address) {
+        Ok(forge::Location::GitHub(name)) => Ok(name.to_string()),
+        _ => Err("name it as OWNER/NAME".into()),
     }
 }
 
@@ -162,6 +178,21 @@ fn cure_of(said: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_remote_of_github_is_a_repository_and_a_folder_is_none() {
+        for remote in [
+            "acme/app",
+            "https://github.com/acme/app.git",
+            "git@github.com:acme/app.git",
+            "ssh://git@github.com/acme/app",
+        ] {
+            assert_eq!(repository_name(remote).as_deref(), Ok("acme/app"), "{remote}");
+        }
+        for other in ["", "/srv/app", "../app", "https://ann:token@github.com/acme/app", "acme/app,acme/other"] {
+            assert!(repository_name(other).is_err(), "{other}");
+        }
+    }
 
     #[test]
     fn every_changed_file_is_named_up_to_twenty() {

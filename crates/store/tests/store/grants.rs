@@ -70,6 +70,12 @@ async fn a_principal_is_its_identity_and_the_person_it_was_granted_to() {
     world.store.grant_principal(identity, grant("ben")).await.unwrap();
     assert_eq!(world.store.principal(identity).await.unwrap().name, "ben");
     assert_eq!(world.store.grants().await.unwrap().len(), 1);
+    // Workflows ask, decide nothing, and are nobody whom anything else would know again.
+    world.store.grant_workflow(identity, grant("ben")).await.unwrap();
+    let workflow = world.store.principal(identity).await.unwrap();
+    assert!(workflow.may_ask() && ann.may_ask() && !stranger.may_ask());
+    assert_eq!((workflow.roles.len(), &workflow.identities), (0, &stranger.identities));
+    assert!(!Requester::from(workflow).is_known() && Requester::from(ann).is_known());
     world.store.revoke_grant(identity).await.unwrap();
     assert_eq!(world.store.principal(identity).await.unwrap(), stranger);
 }

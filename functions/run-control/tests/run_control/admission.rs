@@ -77,6 +77,22 @@ async fn on_aws_an_input_says_neither_who_asks_nor_by_which_settings() {
 }
 
 #[tokio::test]
+async fn a_stage_works_on_its_own_repositories_alone_and_one_machine_on_any() {
+    let world = World::on_stage("dev").await;
+    for stranger in ["mallory/r", "https://github.com/mallory/r", "/r"] {
+        let error = world.admit(json!({ "repository": stranger, "requirements": "count" })).await.unwrap_err();
+        assert_eq!(error.name, ErrorName::PolicyRefused);
+        assert!(error.message.contains(stranger) && error.message.contains("aws deploy --stage STAGE --repository"));
+    }
+    assert!(world.store.run(&world.run_id).await.is_err(), "nothing was admitted");
+    world.admit(json!({ "repository": "https://github.com/o/r", "requirements": "count" })).await.unwrap();
+    // It was taken from the list since: nobody resumes it.
+    world.store.update_run(&world.run_id, |run| run.repository = "mallory/r".into()).await.unwrap();
+    assert_eq!(world.resume("again", "snapshot").await.unwrap_err().name, ErrorName::PolicyRefused);
+    World::new().await.admit(json!({ "repository": "/r", "requirements": "count" })).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_name_belongs_to_the_run_that_had_it_first() {
     let world = World::new().await;
     let asking = |text| json!({ "repository": "/r", "requirements": text, "config": config() });

@@ -11,6 +11,7 @@ use flate2::write::GzEncoder;
 use run_control::Context;
 use run_model::change_set::{Edit, Overlay};
 use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Evidence, Exit, Purpose, TestOutcome, TestResult};
+use run_model::repositories::Repositories;
 use run_model::run::{ArtefactRef, RunEvent, RunRecord, TaskRecord};
 use run_model::snapshot::{Entry, EntryKind, Manifest, SnapshotRef};
 use run_model::time::{SeededRandomness, VirtualClock};
@@ -45,7 +46,8 @@ impl World {
         let options =
             CloudOptions::new(folder.path().join("state"), Arc::new(clock.clone()), Arc::new(SeededRandomness::new(1)));
         let attachment = Cloud::open(options).await.unwrap();
-        let (sdk, names) = (attachment.sdk_config(), Names::for_stage(stage));
+        let sdk = attachment.sdk_config();
+        let names = Names { repositories: Repositories::parse("o/r"), ..Names::for_stage(stage) };
         let chance = |seed| Arc::new(SeededRandomness::new(seed));
         let store = Store::new(&sdk, names.clone(), Arc::new(clock.clone()), chance(2));
         store.create_table_and_bucket().await.unwrap();
