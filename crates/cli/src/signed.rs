@@ -52,6 +52,27 @@ pub(crate) const CLOUDFORMATION: Service = regional("CloudFormation", "cloudform
 /// Our HTTP API, whose address is an output of the stack.
 pub(crate) const API: Service = regional("the stage's API", "execute-api", "");
 
+/// How regions begin that lie in partitions of their own, with other addresses and ARNs (`aws-cn`, `aws-us-gov`, ...).
+const ELSEWHERE: [&str; 5] = ["cn-", "us-gov-", "us-iso", "eu-isoe-", "eusc-"];
+
+/// A misspelt region has no address, which would look like a network that is down; one of another partition has services
+/// that Gatewright does not know by their addresses.
+pub(crate) fn check_region(region: &str) -> Result<(), Problem> {
+    if ELSEWHERE.iter().any(|start| region.starts_with(start)) {
+        return Err(Problem::input(format!(
+            "AWS_REGION={region}: Gatewright works in AWS's commercial regions alone (eu-central-1, us-east-1, ...), and not \
+             in China, GovCloud or the other partitions: use a region and an account there"
+        )));
+    }
+    let parts: Vec<&str> = region.split('-').collect();
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+    let is_number = |part: &&str| part.len() == 1 && part.bytes().all(|byte| byte.is_ascii_digit());
+    match parts.split_last() {
+        Some((last, words)) if is_number(last) && words.len() >= 2 && words.iter().all(is_word) => Ok(()),
+        _ => Err(Problem::input(format!("AWS_REGION={region}: there is no such region; use one like eu-central-1"))),
+    }
+}
+
 /// Calls with the environment's credentials.
 pub(crate) struct Signed {
     environment: Environment,
@@ -65,6 +86,7 @@ impl Signed {
     pub(crate) fn of(environment: &Environment) -> Result<Self, Problem> {
         let required = |name| environment.require(name).map(str::to_owned).map_err(|error| incomplete(&error));
         let (region, key) = (required("AWS_REGION")?, required("AWS_ACCESS_KEY_ID")?);
+        check_region(&region)?;
         let token = environment.get("AWS_SESSION_TOKEN").map(str::to_owned);
         let credentials = Credentials::new(key, required("AWS_SECRET_ACCESS_KEY")?, token, None, "environment");
         let http = Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build();

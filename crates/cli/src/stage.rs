@@ -13,7 +13,7 @@ use store::{Names, Store, StoreError};
 
 use crate::aws::stack::{self, Stack};
 use crate::problem::Problem;
-use crate::signed::{API, CallError, Signed, incomplete};
+use crate::signed::{API, CallError, Signed, check_region, incomplete};
 
 /// The resources of a stage on AWS. Nothing is asked before it is needed.
 pub(crate) struct Stage {
@@ -28,6 +28,7 @@ impl Stage {
         let environment = Environment::of_process();
         let sdk: SdkConfig = environment.sdk_config().map_err(|error| incomplete(&error))?;
         let region = environment.get("AWS_REGION").unwrap_or_default().to_owned();
+        check_region(&region)?;
         let store = Store::new(&sdk, Names::for_stage(name), Arc::new(SystemClock), Arc::new(OsRandomness));
         Ok(Self { store, region })
     }
@@ -166,7 +167,10 @@ fn output(stack: &Stack, name: &str) -> Result<String, Problem> {
 fn check_name(name: &str) -> Result<(), Problem> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name == Names::LOCAL {
-        return Err(Problem::input("--stage local: that is this machine: leave --stage out, or name a deployed stage"));
+        return Err(Problem::input(
+            "--stage local: that is this machine, which is no stage in an account: name a deployed one; commands about runs \
+             and gates are about this machine without --stage",
+        ));
     }
     if (1..=20).contains(&name.len()) && name.bytes().all(plain) {
         return Ok(());

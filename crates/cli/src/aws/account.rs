@@ -43,7 +43,6 @@ impl Account {
     pub(crate) fn of_environment() -> Result<Self, Problem> {
         let environment = Environment::of_process();
         let signed = Signed::of(&environment)?;
-        check_region(signed.region())?;
         Ok(Self { signed, environment })
     }
 
@@ -97,17 +96,6 @@ impl Account {
     }
 }
 
-/// A misspelt region has no address, which would look like a network that is down.
-fn check_region(region: &str) -> Result<(), Problem> {
-    let parts: Vec<&str> = region.split('-').collect();
-    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
-    let is_number = |part: &&str| part.len() == 1 && part.bytes().all(|byte| byte.is_ascii_digit());
-    match parts.split_last() {
-        Some((last, words)) if is_number(last) && words.len() >= 2 && words.iter().all(is_word) => Ok(()),
-        _ => Err(Problem::input(format!("AWS_REGION={region}: there is no such region; use one like eu-central-1"))),
-    }
-}
-
 fn narrow(limit: u64, region: &str) -> Option<String> {
     (limit < NEEDED_CONCURRENCY).then(|| {
         format!(
@@ -122,16 +110,6 @@ fn narrow(limit: u64, region: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_region_is_spelt_like_one() {
-        for region in ["eu-central-1", "us-east-1", "us-gov-west-1", "ap-southeast-2"] {
-            assert!(check_region(region).is_ok(), "{region}");
-        }
-        for region in ["eu_central_1", "frankfurt", "eu-central", "eu-central-1a", "EU-central-1", "eu--1", ""] {
-            assert!(check_region(region).unwrap_err().message.contains("eu-central-1"), "{region}");
-        }
-    }
 
     #[test]
     fn ten_functions_at_once_are_few_and_a_thousand_are_not() {

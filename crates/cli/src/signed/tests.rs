@@ -201,3 +201,17 @@ async fn a_service_answers_where_the_environment_says() {
     let problem = Signed::of(&Environment::of([("AWS_REGION", "eu-north-1")])).err().unwrap().message;
     assert!(problem.starts_with("the environment variable AWS_ACCESS_KEY_ID is not set"), "{problem}");
 }
+
+#[test]
+fn a_region_is_spelt_like_one_and_lies_in_the_commercial_partition() {
+    for region in ["eu-central-1", "us-east-1", "ap-southeast-2", "me-central-1"] {
+        assert!(check_region(region).is_ok(), "{region}");
+    }
+    for region in ["eu_central_1", "frankfurt", "eu-central", "eu-central-1a", "EU-central-1", "eu--1", ""] {
+        assert!(check_region(region).unwrap_err().message.contains("use one like eu-central-1"), "{region}");
+    }
+    for region in ["cn-north-1", "us-gov-west-1", "us-iso-east-1", "us-isob-east-1", "eu-isoe-west-1", "eusc-de-east-1"]
+    {
+        assert!(check_region(region).unwrap_err().message.contains("commercial regions alone"), "{region}");
+    }
+}
