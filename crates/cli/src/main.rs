@@ -7,6 +7,7 @@ mod bill;
 mod cloud;
 mod demo;
 mod doctor;
+mod executions;
 mod follow;
 mod gates;
 mod init;

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_sfn::error::ProvideErrorMetadata;
-use aws_sdk_sfn::types::ExecutionStatus;
 use run_model::RunId;
-use run_model::run::{Outcome, RunRecord, RunStatus, runs_of_execution};
-use store::{NewEvent, StoreError};
+use run_model::run::{Outcome, RunRecord, RunStatus};
+use store::NewEvent;
 
 use crate::machines::name_of;
 use crate::place::Place;
 use crate::problem::{self, Problem};
-use crate::{render, screen};
+use crate::{executions, render, screen};
 
 /// How often what still runs is stopped again before it is given up.
 const ROUNDS: u32 = 30;
@@ -84,8 +83,8 @@ async fn everything(place: &Place, stopped: &mut Stopped) -> Result<Vec<String>,
         tokio::time::sleep(place.pace().shortest).await;
     }
     for arn in &stopped.executions {
-        if let Some(run) = carried(place, arn).await? {
-            stopped.runs.insert(run.clone(), record(place, &run).await?);
+        if let Some(RunRecord { run_id, .. }) = executions::carried(place.store(), arn).await? {
+            stopped.runs.insert(run_id.clone(), record(place, &run_id).await?);
         }
     }
     running(place).await
@@ -93,27 +92,7 @@ async fn everything(place: &Place, stopped: &mut Stopped) -> Result<Vec<String>,
 
 /// Every execution that runs, those that call others first.
 async fn running(place: &Place) -> Result<Vec<String>, Problem> {
-    let (client, mut found) = (place.step_functions(), Vec::new());
-    for machine in place.machine_arns()? {
-        let list = client.list_executions().state_machine_arn(machine).status_filter(ExecutionStatus::Running);
-        let mut pages = list.into_paginator().items().send();
-        while let Some(execution) = pages.next().await {
-            found.push(execution.map_err(Problem::of_service)?.execution_arn);
-        }
-    }
-    Ok(found)
-}
-
-/// The run whose record names this execution.
-async fn carried(place: &Place, execution_arn: &str) -> Result<Option<RunId>, Problem> {
-    for run_id in runs_of_execution(name_of(execution_arn)) {
-        match place.store().run(&run_id).await {
-            Ok(run) if run.execution_arn == execution_arn => return Ok(Some(run_id)),
-            Ok(_) | Err(StoreError::NotFound(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
+    executions::running(&place.step_functions(), &place.machine_arns()?).await
 }
 
 async fn stop_execution(place: &Place, arn: &str) -> Result<(), Problem> {

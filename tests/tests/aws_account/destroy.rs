@@ -1,8 +1,6 @@
 //! A stage goes only when that is meant.
 
 use run_model::RunId;
-use run_model::run::{Outcome, RunStatus};
-use store::NewEvent;
 use tests::account::Stack;
 
 use crate::{Place, says};
@@ -13,14 +11,13 @@ async fn a_stage_is_destroyed_only_when_that_is_meant() {
     let destroy = ["destroy", "--stage", "dev"];
     let ended = place.run(&destroy).expect(65);
     says(&ended, &["what goes: ", "what stays: ", "OIDC provider", "--yes"]);
-    place.admit("r-7").await;
+    place.begin("r-7").await;
     let yes = [&destroy[..], &["--yes"]].concat();
     says(&place.run(&yes).expect(65), &["r-7", "gatewright runs stop --all --stage dev"]);
     assert!(!place.account.state().calls.contains(&"DeleteStack".to_owned()));
 
-    let outcome = Outcome { reason: "stopped".into(), next_step: String::new() };
-    let run = RunId::new("r-7").unwrap();
-    place.store.end_run(&run, RunStatus::Stopped, outcome, NewEvent::new("run.ended", "stopped")).await.unwrap();
+    let arn = place.store.run(&RunId::new("r-7").unwrap()).await.unwrap().execution_arn;
+    place.step_functions().stop_execution().execution_arn(arn).send().await.unwrap();
     says(&place.run(&yes).expect(0), &["objects of gatewright-dev are deleted", "gatewright-dev is gone"]);
     assert!(place.store.get_object("runs/r-7/artefacts").await.is_err());
     assert_eq!(place.store.empty_bucket().await.unwrap(), 0, "nothing was left in the bucket");
@@ -48,4 +45,23 @@ async fn what_is_no_stage_is_not_deleted() {
     place.account.put(Stack { name: "gatewright-actions-app".into(), status: "CREATE_COMPLETE", ..Stack::default() });
     says(&place.run(&["destroy", "--stage", "actions-app", "--yes"]).expect(65), &["is no stage of Gatewright"]);
     assert!(!place.account.state().calls.contains(&"DeleteStack".to_owned()));
+}
+
+#[tokio::test]
+async fn what_runs_without_a_record_keeps_a_stage_too() {
+    let place = Place::deployed().await;
+    let task = place.machine("gatewright-dev-task").await;
+    place.execution(&task, "left-over").await;
+    // A machine that is gone runs nothing, whatever the stack says.
+    let gone = task.replace("-task", "-pipeline");
+    let resources = vec![("Bucket", "gatewright-dev".into()), ("Pipeline", gone), ("Task", task)];
+    place.account.put(Stack { resources, ..Stack::of_stage("dev", "CREATE_COMPLETE") });
+    let ended = place.run(&["destroy", "--stage", "dev", "--yes"]).expect(65);
+    says(&ended, &["executions are under way (left-over)", "gatewright runs stop --all --stage dev"]);
+}
+
+#[test]
+fn this_machine_is_no_stage_to_destroy() {
+    let ended = Place::new().run(&["destroy", "--stage", "local", "--yes"]).expect(65);
+    says(&ended, &["--stage local: that is this machine, which is no stage in an account"]);
 }

@@ -41,6 +41,8 @@ deploy)
 esac
 "#;
 
+const BUDGET: Budget = Budget { limit_microusd: 1, limit_tokens: 1, committed_microusd: 0, committed_tokens: 0 };
+
 struct Place {
     world: World,
     account: Account,
@@ -112,11 +114,36 @@ impl Place {
         calls.lines().map(str::to_owned).collect()
     }
 
+    /// A run that is under way: its record, and an execution that waits for an hour.
+    async fn begin(&self, run: &str) {
+        let machine = self.machine("gatewright-dev-pipeline").await;
+        let arn = self.execution(&machine, run).await;
+        let record = RunRecord { execution_arn: arn, ..self.record(run, SystemClock.now_ms()).await };
+        self.store.admit(record, BUDGET).await.unwrap();
+        let resources = vec![("Bucket", "gatewright-dev".into()), ("Pipeline", machine)];
+        self.account.put(Stack { resources, ..Stack::of_stage("dev", "CREATE_COMPLETE") });
+    }
+
+    /// A machine whose executions wait for an hour.
+    async fn machine(&self, name: &str) -> String {
+        let definition = r#"{"QueryLanguage": "JSONata", "StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": true}}}"#;
+        let machine = self.step_functions().create_state_machine().name(name).definition(definition);
+        machine.role_arn("arn:aws:iam::0:role/r").send().await.unwrap().state_machine_arn
+    }
+
+    async fn execution(&self, machine: &str, name: &str) -> String {
+        let start = self.step_functions().start_execution().state_machine_arn(machine).name(name);
+        start.send().await.unwrap().execution_arn
+    }
+
+    fn step_functions(&self) -> aws_sdk_sfn::Client {
+        aws_sdk_sfn::Client::new(&self.cloud.sdk_config())
+    }
+
     async fn admit(&self, run: &str) -> i64 {
         let now_ms = SystemClock.now_ms();
-        let budget = Budget { limit_microusd: 1, limit_tokens: 1, committed_microusd: 0, committed_tokens: 0 };
         let record = self.record(run, now_ms).await;
-        self.store.admit(record, budget).await.unwrap();
+        self.store.admit(record, BUDGET).await.unwrap();
         now_ms
     }
 
@@ -154,6 +181,11 @@ fn what_is_wrong_with_the_environment_is_named() {
     let mut elsewhere = place.command(&["status", "--stage", "dev"]);
     let ended = Ended::of(&elsewhere.env("AWS_REGION", "frankfurt").output().unwrap()).expect(65);
     says(&ended, &["AWS_REGION=frankfurt", "use one like eu-central-1"]);
+    for arguments in [&["status", "--stage", "dev"][..], &["secrets", "check", "--stage", "dev"]] {
+        let mut abroad = place.command(arguments);
+        let ended = Ended::of(&abroad.env("AWS_REGION", "us-gov-west-1").output().unwrap()).expect(65);
+        says(&ended, &["AWS_REGION=us-gov-west-1", "commercial regions alone"]);
+    }
     assert!(place.account.state().calls.is_empty());
 }
 

@@ -7,12 +7,13 @@ use lambda_host::{OsRandomness, SystemClock};
 use store::{Names, Store};
 
 use crate::aws::account::Account;
-use crate::aws::stack::{self, Stack};
+use crate::aws::stack::{self, Resource, Stack};
 use crate::aws::status;
+use crate::machines::name_of;
 use crate::problem::{FAILED, Problem};
-use crate::screen;
 use crate::signed::CLOUDFORMATION;
 use crate::stage::Stage;
+use crate::{executions, screen};
 
 pub(crate) async fn run(stage: &str, yes: bool) -> Result<u8, Problem> {
     // The name is checked before anything is asked.
@@ -29,19 +30,17 @@ pub(crate) async fn run(stage: &str, yes: bool) -> Result<u8, Problem> {
             found.name
         )));
     }
-    let bucket = stack::resources(&account.signed, &found.id).await?;
-    let bucket = bucket.into_iter().find(|resource| resource.logical_id == "Bucket").map(|bucket| bucket.physical_id);
+    let resources = stack::resources(&account.signed, &found.id).await?;
+    refuse_while_at_work(&account, &resources, stage).await?;
+    let bucket =
+        resources.into_iter().find(|resource| resource.logical_id == "Bucket").map(|bucket| bucket.physical_id);
     let store = store_of(&account, stage, bucket.as_deref())?;
-    let is_there = store.has_table().await?;
-    if is_there {
-        refuse_while_at_work(&store, stage).await?;
-        if store.is_table_protected().await? {
-            let table = &store.names().table;
-            return Err(Problem::input(format!(
-                "the table {table} is protected from deletion: let go of it first, aws dynamodb update-table --table-name \
-                 {table} --no-deletion-protection-enabled"
-            )));
-        }
+    if store.has_table().await? && store.is_table_protected().await? {
+        let table = &store.names().table;
+        return Err(Problem::input(format!(
+            "the table {table} is protected from deletion: let go of it first, aws dynamodb update-table --table-name \
+             {table} --no-deletion-protection-enabled"
+        )));
     }
     screen::tell(format!("the stack {} in account {}, {}:", found.name, identity.account, account.signed.region()));
     screen::tell(
@@ -82,14 +81,15 @@ fn store_of(account: &Account, stage: &str, bucket: Option<&str>) -> Result<Stor
 }
 
 /// A run whose functions are gone would hang until its machine's time is up.
-async fn refuse_while_at_work(store: &Store, stage: &str) -> Result<(), Problem> {
-    let at_work = status::at_work(store).await?;
+async fn refuse_while_at_work(account: &Account, resources: &[Resource], stage: &str) -> Result<(), Problem> {
+    let client = status::step_functions(account)?;
+    let at_work = executions::running(&client, &status::machine_arns(resources)).await?;
     if at_work.is_empty() {
         return Ok(());
     }
-    let named: Vec<&str> = at_work.iter().map(|run| run.run_id.as_str()).collect();
+    let named: Vec<&str> = at_work.iter().map(|execution| name_of(execution)).collect();
     Err(Problem::input(format!(
-        "runs are under way ({}): stop them first, gatewright runs stop --all --stage {stage}",
+        "executions are under way ({}): stop them first, gatewright runs stop --all --stage {stage}",
         named.join(", ")
     )))
 }

@@ -5,19 +5,20 @@ use std::collections::BTreeMap;
 use aws_sdk_sfn::Client;
 use reqwest::{Method, Url};
 use run_model::claim::no_runner_is_alive;
-use run_model::run::{RunRecord, RunStatus};
-use store::{Store, StoreError};
+use run_model::run::RunStatus;
+use store::Store;
 
 use crate::aws::account::Account;
 use crate::aws::secrets;
 use crate::aws::stack::{self, Resource, Stack};
+use crate::machines::name_of;
 use crate::problem::{MISSING, Problem, causes};
-use crate::screen;
 use crate::signed::API;
 use crate::stage::Stage;
+use crate::{executions, screen};
 
-/// How far back runs that go on are looked for.
-const LOOKED_AT: usize = 200;
+/// How many runs are named; the rest is counted.
+const NAMED: usize = 20;
 /// The machines, by what the template calls them.
 const MACHINES: [(&str, &str); 3] = [("Pipeline", "pipeline"), ("TaskGraph", "task-graph"), ("Task", "task")];
 
@@ -46,8 +47,10 @@ pub(crate) async fn run(name: &str) -> Result<u8, Problem> {
     if stack.is_whole() || stack.is_busy() {
         lines.extend(health(&account, &stack).await);
         lines.extend(of_secrets(&stage).await?);
-        lines.extend(of_machines(&account, &stack).await?);
-        lines.push(of_runs(&stage.store).await?);
+        let resources = stack::resources(&account.signed, &stack.name).await?;
+        let client = step_functions(&account)?;
+        lines.extend(of_machines(&client, &stack, &resources).await);
+        lines.push(of_runs(&client, &stage.store, &resources).await?);
         lines.push(of_runners(&stage.store, stack.outputs.get("ApiUrl")).await?);
     }
     lines.push(Line::good("idle", idle(&stack)));
@@ -131,14 +134,11 @@ enum Machine {
 
 /// The stack's version of a machine is what was deployed; a change in the console makes the machine differ from it, or leads
 /// the alias past it.
-async fn of_machines(account: &Account, stack: &Stack) -> Result<Vec<Line>, Problem> {
-    let resources = stack::resources(&account.signed, &stack.name).await?;
+async fn of_machines(client: &Client, stack: &Stack, resources: &[Resource]) -> Vec<Line> {
     let ids: BTreeMap<&str, &str> = resources
         .iter()
         .map(|Resource { logical_id, physical_id }| (logical_id.as_str(), physical_id.as_str()))
         .collect();
-    let sdk = account.environment.sdk_config().map_err(|error| crate::signed::incomplete(&error))?;
-    let client = Client::new(&sdk);
     let mut lines = Vec::new();
     for (id, name) in MACHINES {
         let part = |end: &str| ids.get(format!("{id}{end}").as_str()).copied();
@@ -155,7 +155,7 @@ async fn of_machines(account: &Account, stack: &Stack) -> Result<Vec<Line>, Prob
             ));
             continue;
         };
-        let found = compare(&client, machine, version, alias).await;
+        let found = compare(client, machine, version, alias).await;
         lines.push(match found {
             Ok(Machine::AsDeployed) => Line::good("machine", format!("{name}: as deployed")),
             Ok(Machine::Edited) => Line::bad(
@@ -178,7 +178,19 @@ async fn of_machines(account: &Account, stack: &Stack) -> Result<Vec<Line>, Prob
             Err(problem) => Line::bad("machine", format!("{name}: {problem}"), "deploy again, or ask for the right to look"),
         });
     }
-    Ok(lines)
+    lines
+}
+
+/// A Step Functions client of this account.
+pub(crate) fn step_functions(account: &Account) -> Result<Client, Problem> {
+    let sdk = account.environment.sdk_config().map_err(|error| crate::signed::incomplete(&error))?;
+    Ok(Client::new(&sdk))
+}
+
+/// The ARNs of the stage's machines that are there, callers first.
+pub(crate) fn machine_arns(resources: &[Resource]) -> Vec<String> {
+    let named = |id| resources.iter().find(|resource| resource.logical_id == id);
+    MACHINES.into_iter().filter_map(|(id, _)| named(id)).map(|machine| machine.physical_id.clone()).collect()
 }
 
 async fn compare(client: &Client, machine: &str, version: &str, alias: &str) -> Result<Machine, String> {
@@ -201,13 +213,6 @@ fn standing(now: &str, deployed: &str, routes: &[&str], version: &str) -> Machin
     if now == deployed { Machine::AsDeployed } else { Machine::Edited }
 }
 
-/// The runs that have not ended, the newest first.
-pub(crate) async fn at_work(store: &Store) -> Result<Vec<RunRecord>, StoreError> {
-    let mut runs = store.list_runs(LOOKED_AT).await?;
-    runs.retain(|run| !run.status.is_final());
-    Ok(runs)
-}
-
 /// Who would run the checks now. A stage that has nobody is well as long as nobody asks it for anything.
 async fn of_runners(store: &Store, api: Option<&String>) -> Result<Line, Problem> {
     let alive: Vec<String> = store.runners_alive().await?.into_iter().map(|runner| runner.name).collect();
@@ -215,19 +220,24 @@ async fn of_runners(store: &Store, api: Option<&String>) -> Result<Line, Problem
     Ok(Line::good("runners", what))
 }
 
-async fn of_runs(store: &Store) -> Result<Line, Problem> {
-    let runs = at_work(store).await?;
-    if runs.is_empty() {
+/// The runs under way. What a run's task graph and tasks do is part of it, so `pipeline` alone is asked.
+async fn of_runs(client: &Client, store: &Store, resources: &[Resource]) -> Result<Line, Problem> {
+    let machines = machine_arns(resources);
+    let running = executions::running(client, &machines[..machines.len().min(1)]).await?;
+    if running.is_empty() {
         return Ok(Line::good("runs", "none under way"));
     }
-    let named: Vec<String> = runs
-        .iter()
-        .map(|run| match run.status {
-            RunStatus::ApprovalPending => format!("{} (waits at a gate)", run.run_id),
-            _ => format!("{} ({})", run.run_id, run.stage.as_str()),
-        })
-        .collect();
-    Ok(Line::good("runs", format!("{} under way: {}", named.len(), named.join(", "))))
+    let mut named = Vec::new();
+    for execution in running.iter().take(NAMED) {
+        named.push(match executions::carried(store, execution).await? {
+            Some(run) if run.status == RunStatus::ApprovalPending => format!("{} (waits at a gate)", run.run_id),
+            Some(run) => format!("{} ({})", run.run_id, run.stage.as_str()),
+            None => format!("{} (just begun)", name_of(execution)),
+        });
+    }
+    let more = running.len() - named.len();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    Ok(Line::good("runs", format!("{} under way: {}{more}", running.len(), named.join(", "))))
 }
 
 /// What the stage costs while nobody uses it; infra/README.md adds it up.
