@@ -73,6 +73,14 @@ pub(crate) async fn run_config(
     Ok(config)
 }
 
+/// Who answers the agents by the settings in the working directory; the default without any.
+pub(crate) fn provider_here() -> Result<Provider, Problem> {
+    match std::fs::read_to_string(PROJECT_FILE) {
+        Ok(text) => Ok(RunConfig::assemble(parse(&text)?, Overrides::default()).map_err(Problem::input)?.provider),
+        Err(_) => Ok(Provider::default()),
+    }
+}
+
 fn parse(text: &str) -> Result<ProjectFile, Problem> {
     ProjectFile::parse(text).map_err(|error| Problem::input(format!("{PROJECT_FILE}: {error}")))
 }

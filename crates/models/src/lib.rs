@@ -46,6 +46,15 @@ pub async fn connect(
     }
 }
 
+/// The keys that this provider asks for, by the names under which a [`KeySource`] has them.
+pub fn keys_of(provider: &Provider) -> &'static [&'static str] {
+    match provider {
+        Provider::Anthropic { .. } => &[ANTHROPIC_API_KEY],
+        Provider::Record { upstream, .. } => keys_of(upstream),
+        Provider::Replay { .. } | Provider::Scripted { .. } => &[],
+    }
+}
+
 async fn connect_live(
     provider: &Provider,
     keys: &dyn KeySource,

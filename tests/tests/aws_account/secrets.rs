@@ -96,3 +96,15 @@ async fn a_terminal_is_asked_and_shows_nothing_of_the_answer() {
     assert!(!shown.contains("a-key-that-is-typed"), "{shown}");
     assert_eq!(place.store.secret("gatewright/dev/models").await.unwrap()["ANTHROPIC_API_KEY"], "a-key-that-is-typed");
 }
+
+#[tokio::test]
+async fn a_key_is_missed_only_where_the_settings_use_its_provider() {
+    let place = Place::deployed().await;
+    let check = || place.run(&["secrets", "check", "--stage", "dev"]);
+    says(&check().expect(69), &["models   empty", "--field ANTHROPIC_API_KEY"]);
+    let settings = "[provider]\nkind = \"replay\"\ncassette = \"answers.jsonl\"\n\n[[checks]]\nname = \"test\"\ncommand = \"true\"\n";
+    std::fs::write(place.world.repository().join("gatewright.toml"), settings).unwrap();
+    let ended = check().expect(69);
+    says(&ended, &["models   empty, and the settings ask for no key", "forge    empty"]);
+    assert!(!ended.said("ANTHROPIC_API_KEY"));
+}

@@ -2,14 +2,14 @@
 
 use std::io::{IsTerminal, Read};
 
-use models::{ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, ApiKey};
+use models::{ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, ApiKey, keys_of};
 use serde_json::{Map, Value};
 use store::{Names, Store, StoreError};
 
 use crate::aws::arguments::{NewSecret, SecretName, SecretsCommand};
 use crate::problem::{MISSING, Problem};
-use crate::screen;
 use crate::stage::Stage;
+use crate::{screen, settings};
 
 /// The longest value that Secrets Manager takes, in bytes.
 const LONGEST: u64 = 65_536;
@@ -47,7 +47,8 @@ async fn set(new: NewSecret) -> Result<u8, Problem> {
     }
     let stage = Stage::of_environment(&new.stage)?;
     let id = new.name.id(stage.store.names()).to_owned();
-    let before = look(&stage.store, new.name).await.map_err(|error| stage.problem(error))?;
+    let needed = keys_of(&settings::provider_here()?);
+    let before = look(&stage.store, new.name, needed).await.map_err(|error| stage.problem(error))?;
     if before == Condition::Absent {
         let cure = before.cure(new.name, &new.stage).unwrap_or_default();
         return Err(Problem::input(format!("there is no secret {id}: {cure}")));
@@ -70,7 +71,7 @@ async fn set(new: NewSecret) -> Result<u8, Problem> {
             fields
         }
     };
-    let fault = fault(new.name, &fields);
+    let fault = fault(new.name, &fields, needed);
     match &fault {
         Some(Fault::Wrong(problem)) => return Err(Problem::input(format!("{id} would not work: it {problem}"))),
         Some(Fault::Incomplete(problem)) if new.field.is_none() => {
@@ -95,6 +96,8 @@ pub(crate) enum Condition {
     Empty,
     /// What it is not or has not.
     Malformed(String),
+    /// Nobody has set it, and the settings name no provider that asks for a key.
+    Unneeded,
     /// It has these fields.
     Good(Vec<String>),
 }
@@ -105,6 +108,7 @@ impl Condition {
             Self::Absent => "absent".into(),
             Self::Empty => "empty".into(),
             Self::Malformed(problem) => format!("malformed: it {problem}"),
+            Self::Unneeded => "empty, and the settings ask for no key".into(),
             Self::Good(fields) => format!("filled: {}", fields.join(", ")),
         }
     }
@@ -117,7 +121,7 @@ impl Condition {
             SecretName::Signing => "--generate".into(),
         };
         match self {
-            Self::Good(_) => None,
+            Self::Good(_) | Self::Unneeded => None,
             Self::Absent => Some(format!("a deploy makes it: gatewright aws deploy --stage {stage}")),
             Self::Empty | Self::Malformed(_) => {
                 Some(format!("gatewright aws secrets set {} --stage {stage} {how}", name.as_str()))
@@ -149,22 +153,24 @@ impl SecretName {
 
 /// Every secret of a stage.
 pub(crate) async fn look_at_all(stage: &Stage) -> Result<Vec<(SecretName, Condition)>, Problem> {
-    let mut found = Vec::new();
+    let (mut found, needed) = (Vec::new(), keys_of(&settings::provider_here()?));
     for name in SecretName::ALL {
-        found.push((name, look(&stage.store, name).await.map_err(|error| stage.problem(error))?));
+        found.push((name, look(&stage.store, name, needed).await.map_err(|error| stage.problem(error))?));
     }
     Ok(found)
 }
 
-async fn look(store: &Store, name: SecretName) -> Result<Condition, StoreError> {
+/// How a secret stands, if `models` has to hold these keys.
+async fn look(store: &Store, name: SecretName, needed: &[&str]) -> Result<Condition, StoreError> {
     let id = name.id(store.names());
     match store.has_secret(id).await? {
         None => return Ok(Condition::Absent),
+        Some(false) if name == SecretName::Models && needed.is_empty() => return Ok(Condition::Unneeded),
         Some(false) => return Ok(Condition::Empty),
         Some(true) => {}
     }
     match store.secret(id).await {
-        Ok(fields) => Ok(match fault(name, &fields) {
+        Ok(fields) => Ok(match fault(name, &fields, needed) {
             Some(Fault::Wrong(problem) | Fault::Incomplete(problem)) => Condition::Malformed(problem),
             None => Condition::Good(fields.keys().cloned().collect()),
         }),
@@ -184,16 +190,16 @@ enum Fault {
 }
 
 /// What the functions that read the secret would say to it.
-fn fault(name: SecretName, fields: &Map<String, Value>) -> Option<Fault> {
+fn fault(name: SecretName, fields: &Map<String, Value>, needed: &[&str]) -> Option<Fault> {
     match name {
-        SecretName::Models => models_fault(fields),
+        SecretName::Models => models_fault(fields, needed),
         SecretName::Forge => forge_fault(fields),
         SecretName::Signing if Store::is_signing_secret(fields) => None,
         SecretName::Signing => Some(Fault::Wrong("has no token_key of 64 hexadecimal digits".into())),
     }
 }
 
-fn models_fault(fields: &Map<String, Value>) -> Option<Fault> {
+fn models_fault(fields: &Map<String, Value>, needed: &[&str]) -> Option<Fault> {
     let is_key = |value: &Value| {
         value
             .as_str()
@@ -210,10 +216,10 @@ fn models_fault(fields: &Map<String, Value>) -> Option<Fault> {
         {
             Some(Fault::Wrong(format!("has a {ANTHROPIC_BASE_URL} that is no https address")))
         }
-        None if !fields.contains_key(ANTHROPIC_API_KEY) => {
-            Some(Fault::Incomplete(format!("has no {ANTHROPIC_API_KEY}")))
+        None => {
+            let missing = needed.iter().find(|key| !fields.contains_key(**key));
+            missing.map(|key| Fault::Incomplete(format!("has no {key}")))
         }
-        None => None,
     }
 }
 
@@ -263,8 +269,8 @@ fn read(what: &str) -> Result<String, Problem> {
     let stdin = std::io::stdin();
     let mut value = String::new();
     if stdin.is_terminal() {
-        let _hidden = Hidden::begin();
-        screen::ask(format!("{what} (not shown): "));
+        let hidden = Hidden::begin();
+        screen::ask(question(what, hidden.is_some()));
         stdin.read_line(&mut value)?;
         // A key that is pasted has lines, and what is not read here would go to the shell.
         while value.starts_with("-----BEGIN") && !value.contains("-----END") && stdin.read_line(&mut value)? > 0 {}
@@ -283,28 +289,41 @@ fn read(what: &str) -> Result<String, Problem> {
     Ok(value.to_owned())
 }
 
+/// What whoever sits at the terminal is asked.
+fn question(what: &str, is_hidden: bool) -> String {
+    if is_hidden {
+        return format!("{what} (not shown): ");
+    }
+    format!(
+        "This terminal cannot be kept from showing what is typed. Ctrl-C, and give it by standard input (`< FILE`, or a pipe), \
+         keeps it off the screen.\n{what} (SHOWN as you type it): "
+    )
+}
+
 /// A terminal that does not show what is typed. It does again once this is gone.
-struct Hidden(Option<rustix::termios::Termios>);
+struct Hidden(rustix::termios::Termios);
 
 impl Hidden {
-    fn begin() -> Self {
+    /// `None` if the terminal shows what is typed all the same.
+    fn begin() -> Option<Self> {
         use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
         let stdin = std::io::stdin();
-        let Ok(before) = tcgetattr(&stdin) else { return Self(None) };
+        let before = tcgetattr(&stdin).ok()?;
         let mut hidden = before.clone();
         hidden.local_modes.remove(LocalModes::ECHO);
         hidden.local_modes.insert(LocalModes::ECHONL);
-        let is_set = tcsetattr(&stdin, OptionalActions::Flush, &hidden).is_ok();
-        Self(is_set.then_some(before))
+        tcsetattr(&stdin, OptionalActions::Flush, &hidden).ok()?;
+        let begun = Self(before);
+        // A terminal may take a part of what is set, and call that a success.
+        let is_silent = tcgetattr(&stdin).is_ok_and(|now| !now.local_modes.contains(LocalModes::ECHO));
+        is_silent.then_some(begun)
     }
 }
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            // A terminal that is gone shows nothing; what was typed beyond the answer is thrown away.
-            let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Flush, before);
-        }
+        // A terminal that is gone shows nothing; what was typed beyond the answer is thrown away.
+        let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Flush, &self.0);
     }
 }
 
@@ -315,7 +334,24 @@ mod tests {
     use super::*;
 
     fn fault_of(name: SecretName, fields: Value) -> Option<Fault> {
-        fault(name, fields.as_object().unwrap())
+        fault(name, fields.as_object().unwrap(), &[ANTHROPIC_API_KEY])
+    }
+
+    #[test]
+    fn a_key_is_missed_only_if_the_settings_use_its_provider() {
+        let fields = json!({ "OTHER_API_KEY": "k" });
+        let fields = fields.as_object().unwrap();
+        assert_eq!(fault(SecretName::Models, fields, &[]), None);
+        let missing = Fault::Incomplete("has no ANTHROPIC_API_KEY".into());
+        assert_eq!(fault(SecretName::Models, fields, &[ANTHROPIC_API_KEY]), Some(missing));
+        assert_eq!(Condition::Unneeded.cure(SecretName::Models, "dev"), None);
+    }
+
+    #[test]
+    fn a_terminal_that_shows_what_is_typed_is_said_to() {
+        assert_eq!(question("a key", true), "a key (not shown): ");
+        let said = question("a key", false);
+        assert!(!said.contains("not shown") && said.contains("SHOWN") && said.contains("standard input"), "{said}");
     }
 
     #[test]
