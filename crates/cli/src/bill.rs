@@ -1,7 +1,7 @@
 //! What AWS would charge for a run: what it used, item by item, at the prices of `infra/prices.toml`.
 //!
-//! Transitions are read from the histories of the run's executions. The rest was counted while it ran on this machine's
-//! cloud ([`embedded_cloud::meter`]); of a deployed stage only AWS itself knows it.
+//! Transitions are read from the histories of the run's executions, here and on a stage. The rest was counted while it ran on
+//! this machine's cloud ([`embedded_cloud::meter`]); of a deployed stage only AWS itself knows it.
 
 mod logs;
 mod prices;
@@ -37,6 +37,9 @@ pub(crate) struct Bill {
     pub(crate) parts: BTreeMap<String, Part>,
     /// How long functions would have waited for a model, where a recording answered.
     pub(crate) assumed_model_seconds: f64,
+    /// The stack whose own bill has the rest, if this is not all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rest_of_stack: Option<String>,
 }
 
 /// One item: so many of it, at this price.
@@ -69,11 +72,33 @@ pub(crate) async fn of_local_run(
     let prices = Prices::load()?;
     let mut parts = meter::used_for(state, known.run.run_id.as_str())?;
     let assumed_model_seconds = assume(&mut parts, known, &prices);
-    for (machine, walked) in transitions::of_run(client, known.run).await? {
+    walk(&mut parts, client, known.run).await?;
+    Ok(Bill { assumed_model_seconds, ..Bill::of(parts, &prices)? })
+}
+
+/// What Step Functions remembers of a run on a stage, which is its transitions and traces. Nothing there counts by run what
+/// functions, table, objects and logs cost.
+pub(crate) async fn of_run_on_a_stage(
+    client: &aws_sdk_sfn::Client,
+    run: &RunRecord,
+    stage: &str,
+) -> Result<Bill, Problem> {
+    let mut parts = BTreeMap::new();
+    walk(&mut parts, client, run).await?;
+    Ok(Bill { rest_of_stack: Some(format!("gatewright-{stage}")), ..Bill::of(parts, &Prices::load()?)? })
+}
+
+/// Adds what the run's executions walked.
+async fn walk(
+    parts: &mut BTreeMap<String, Used>,
+    client: &aws_sdk_sfn::Client,
+    run: &RunRecord,
+) -> Result<(), Problem> {
+    for (machine, walked) in transitions::of_run(client, run).await? {
         let used = [(TRANSITION, walked.transitions as f64), (TRACE, walked.executions as f64)];
         parts.entry(machine).or_default().extend(used.map(|(item, amount)| (item.to_owned(), amount)));
     }
-    Ok(Bill { assumed_model_seconds, ..Bill::of(parts, &prices)? })
+    Ok(())
 }
 
 impl Bill {
@@ -85,6 +110,7 @@ impl Bill {
             items: BTreeMap::new(),
             parts: BTreeMap::new(),
             assumed_model_seconds: 0.0,
+            rest_of_stack: None,
         };
         for (name, used) in used {
             let mut part = Part { microusd: 0.0, used };

@@ -180,13 +180,28 @@ pub(crate) fn cost(facts: &Facts) -> String {
 pub(crate) fn bill(bill: &Bill) -> String {
     let mut text = String::from("\n");
     let prices = format!("list prices of {} on {}, no free tier", bill.region, bill.as_of);
-    line(&mut text, &format!("What AWS would charge: {} ({prices})", small_usd(bill.microusd)));
+    let what = if bill.rest_of_stack.is_some() { "What AWS charges, at least" } else { "What AWS would charge" };
+    line(&mut text, &format!("{what}: {} ({prices})", small_usd(bill.microusd)));
     for (item, used) in &bill.items {
         line(&mut text, &format!("  {item:<22} {:>12} {:>11}", amount(used.amount), small_usd(used.microusd)));
     }
     line(&mut text, "\nOf it:");
     for (name, part) in &bill.parts {
         line(&mut text, &format!("  {name:<22} {:>24}", small_usd(part.microusd)));
+    }
+    if let Some(stack) = &bill.rest_of_stack {
+        line(
+            &mut text,
+            "  Functions, table, objects and logs are not counted by run: they cost less than transitions in the demo's run.",
+        );
+        line(
+            &mut text,
+            &format!(
+                "  AWS says what the whole stage costs: Cost Explorer, tag aws:cloudformation:stack-name = {stack}"
+            ),
+        );
+        line(&mut text, "  (an administrator activates the tag once, under Billing, Cost allocation tags).");
+        return text;
     }
     if bill.assumed_model_seconds > 0.0 {
         let seconds = bill.assumed_model_seconds;
