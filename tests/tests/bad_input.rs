@@ -201,6 +201,8 @@ fn wrong_arguments_are_told_with_value_and_cure() {
     refused(&world, world.gatewright(&["fly"]), 64, &["fly"]);
     refused(&world, world.gatewright(&["runs", "show", "r-none"]), 65, &["there is no run r-none"]);
     refused(&world, world.gatewright(&["runs", "resume", "r-none"]), 65, &["there is no run r-none"]);
+    refused(&world, world.gatewright(&["runs", "stop"]), 64, &["<RUN|--all>"]);
+    refused(&world, world.gatewright(&["runs", "stop", "r-1", "--all"]), 64, &["cannot be used with"]);
     refused(&world, world.gatewright(&["runs", "show", "../x"]), 65, &["../x"]);
     refused(&world, world.gatewright(&["gates", "approve", "g-none"]), 65, &["there is no gate g-none"]);
 }

@@ -170,9 +170,9 @@ pub(crate) enum RunsCommand {
         waiting: Waiting,
     },
     /// Stop a run, or everything
+    #[command(group = clap::ArgGroup::new("what").required(true).args(["run", "all"]))]
     Stop {
         /// The run
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
         run: Option<String>,
         /// Every execution of every machine, and see to it that none is left
         #[arg(long)]
