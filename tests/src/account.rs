@@ -293,11 +293,8 @@ impl State {
         let begin: usize = asked["nextToken"].as_str().map_or(0, |token| token.parse().unwrap());
         let found: Vec<_> =
             events.iter().filter(|(moment, text)| *moment >= since && text.contains(words)).skip(begin).collect();
-        let page: Vec<Value> = found
-            .iter()
-            .take(PAGE)
-            .map(|(moment, text)| json!({ "timestamp": moment, "message": text, "eventId": "1", "logStreamName": "s" }))
-            .collect();
+        let event = |(number, (moment, text)): (usize, &&(i64, String))| json!({ "timestamp": moment, "message": text, "eventId": number.to_string(), "logStreamName": "s" });
+        let page: Vec<Value> = (begin..).zip(&found).take(PAGE).map(event).collect();
         let mut answer = json!({ "events": page, "searchedLogStreams": [] });
         if found.len() > PAGE {
             answer["nextToken"] = (begin + PAGE).to_string().into();

@@ -1,8 +1,15 @@
 //! What every function said about a run.
 
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use crate::{Place, says};
+use lambda_host::{OsRandomness, SystemClock};
+use run_model::run::{Outcome, RunStatus};
+use run_model::time::VirtualClock;
+use run_model::{Clock, RunId};
+use serde_json::{Value, json};
+use store::{Names, NewEvent, Store};
+
+use crate::{BUDGET, Place, says};
 
 #[tokio::test]
 async fn what_all_functions_logged_is_shown_in_order_and_masked() {
@@ -58,4 +65,21 @@ async fn what_all_functions_logged_is_shown_in_order_and_masked() {
     says(&words, &["reviewer      INFO  between task=t-1", "developer     INFO  turn 4 task=t-1 role=developer"]);
     assert!(!words.said("sk-ant"));
     says(&place.run(&["logs", "--run", "r-8", "--stage", "dev"]).expect(65), &["run r-8"]);
+}
+
+#[tokio::test]
+async fn the_log_of_a_run_that_ended_long_ago_is_followed_to_its_end() {
+    let place = Place::deployed().await;
+    let then_ms = SystemClock.now_ms() - 3_600_000;
+    let clock = Arc::new(VirtualClock::at(then_ms));
+    let past = Store::new(&place.cloud.sdk_config(), Names::for_stage("dev"), clock, Arc::new(OsRandomness));
+    past.admit(place.record("r-7", then_ms).await, BUDGET).await.unwrap();
+    let outcome = Outcome { reason: "stopped".into(), next_step: String::new() };
+    let run = RunId::new("r-7").unwrap();
+    past.end_run(&run, RunStatus::Stopped, outcome, NewEvent::new("run.ended", "stopped")).await.unwrap();
+    let said = (then_ms, r#"{"run":"r-7","level":"INFO","message":"the last word"}"#.to_owned());
+    place.account.state().logs.insert("/aws/lambda/gatewright-dev-api".into(), vec![said]);
+    let ended = place.run(&["logs", "--run", "r-7", "--stage", "dev", "--follow"]).expect(0);
+    says(&ended, &["the last word", "no log group /aws/lambda/gatewright-dev-developer"]);
+    assert_eq!(ended.stdout.lines().count(), 1);
 }

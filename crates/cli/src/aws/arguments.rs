@@ -103,6 +103,9 @@ pub(crate) struct LogsOptions {
     /// As JSON, an object a line
     #[arg(long)]
     pub(crate) json: bool,
+    /// Go on until the run has ended
+    #[arg(long)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Subcommand)]
