@@ -3,6 +3,7 @@
 mod account;
 pub(crate) mod arguments;
 mod bootstrap;
+mod built;
 mod deploy;
 mod destroy;
 mod logs;

@@ -7,7 +7,8 @@ use crate::{Place, says};
 const PROVIDER: &str = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com";
 
 fn actions_stack(status: &'static str) -> Stack {
-    let outputs = vec![("PlanRoleArn", "arn:plan".into()), ("DeployRoleArn", "arn:deploy".into())];
+    let outputs = [("PlanRoleArn", "arn:plan"), ("DeployRoleArn", "arn:deploy"), ("BoundaryArn", "arn:boundary")];
+    let outputs = outputs.map(|(name, arn)| (name, arn.into())).into();
     Stack { name: "gatewright-actions-acme-app".into(), status, outputs, ..Stack::default() }
 }
 
@@ -19,6 +20,8 @@ fn the_second_bootstrap_changes_nothing_and_says_so() {
     let bootstrap = || place.run(&["bootstrap", "--repository", "acme/app"]).expect(0);
     let first = bootstrap();
     says(&first, &["OIDC provider for GitHub was made", "the account is ready for acme/app", "arn:plan", "arn:deploy"]);
+    says(&first, &["required reviewers", "https://github.com/acme/app/settings/environments"]);
+    says(&first, &["next: gatewright aws deploy --stage dev --boundary arn:boundary"]);
     assert!(!first.said("nothing changed"));
     let changes =
         |calls: &[String]| calls.iter().filter(|call| call.starts_with("Create") || call.starts_with("Add")).count();

@@ -147,3 +147,36 @@ fn what_the_sam_cli_says_of_credentials_is_named_with_the_cure() {
     let ended = place.run(&["deploy", "--stage", "dev"]).expect(1);
     says(&ended, &["sam build failed: the session has ended: sign in again"]);
 }
+
+#[tokio::test]
+async fn what_was_built_before_is_deployed_under_its_own_commit() {
+    let place = Place::deployed().await;
+    let no_build = ["deploy", "--stage", "dev", "--no-build"];
+    says(&place.run(&no_build).expect(65), &["there is no .aws-sam/build/template.yaml yet"]);
+    place.run(&["deploy", "--stage", "dev"]).expect(0);
+    let built_from = place.world.git(&["rev-parse", "HEAD"]);
+    let revision = |place: &Place| {
+        place.sam_calls().last().unwrap().rsplit_once("Revision=").unwrap().1.split(" ").next().unwrap().to_owned()
+    };
+
+    fs::write(place.world.repository().join("sum.sh"), "changed\n").unwrap();
+    says(&place.run(&no_build).expect(0), &["the checkout has changes since"]);
+    place.world.commit(&[("sum.sh", "changed again\n")]);
+    says(&place.run(&no_build).expect(0), &[&format!("was built from {built_from}, not from what is checked out")]);
+    assert_eq!(revision(&place), built_from);
+
+    let other = place.run(&[&no_build[..], &["--architecture", "x86_64"]].concat()).expect(65);
+    says(&other, &["was built for arm64", "--architecture arm64"]);
+    fs::remove_file(place.world.repository().join(".aws-sam/build/built-from.json")).unwrap();
+    says(&place.run(&no_build).expect(0), &["revision unknown"]);
+    assert_eq!(revision(&place), "unknown");
+}
+
+#[tokio::test]
+async fn a_tree_that_changes_while_it_is_built_is_not_deployed() {
+    let place = Place::deployed().await;
+    let script = SAM.replace("build)\n", "build)\n  echo more >> sum.sh\n");
+    fs::write(place.tools.join("sam"), script).unwrap();
+    says(&place.run(&["deploy", "--stage", "dev"]).expect(65), &["a commit is deployed", "\n  sum.sh"]);
+    assert_eq!(place.sam_calls().len(), 1, "nothing was deployed");
+}

@@ -67,7 +67,11 @@ pub(crate) struct DeployOptions {
     /// checkout]
     #[arg(long = "repository", value_name = "OWNER/NAME", value_parser = crate::aws::tools::repository_name)]
     pub(crate) repositories: Vec<String>,
-    /// Deploy what lies in .aws-sam/build, whatever it was built from
+    /// The policy that bounds every role of the stage, which a deploy by the role of workflows needs; `bootstrap` prints it
+    /// [default: what the stage has, or none]
+    #[arg(long, value_name = "ARN")]
+    pub(crate) boundary: Option<String>,
+    /// Deploy what lies in .aws-sam/build, under the commit that it was built from
     #[arg(long)]
     pub(crate) no_build: bool,
     /// On an emulator: without versions of machines, and with a bucket that answers without TLS

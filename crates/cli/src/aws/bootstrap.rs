@@ -2,7 +2,7 @@
 
 use crate::aws::account::{Account, OidcProvider};
 use crate::aws::arguments::BootstrapOptions;
-use crate::aws::stack;
+use crate::aws::stack::{self, Stack};
 use crate::aws::tools::{self, Checkout, GIT, SAM};
 use crate::problem::Problem;
 use crate::screen;
@@ -38,14 +38,30 @@ pub(crate) async fn run(options: BootstrapOptions) -> Result<u8, Problem> {
     } else {
         screen::print(format!("the account is ready for {}", repository.subject));
     }
-    for (output, what) in [("PlanRoleArn", "may ask for runs and look at them"), ("DeployRoleArn", "may deploy stages")]
-    {
+    show_next(&repository, &made);
+    Ok(0)
+}
+
+/// What was made, and what a person has to do before it is used.
+fn show_next(repository: &Repository, made: &Stack) {
+    let parts = [
+        ("PlanRoleArn", "may ask for runs and look at them"),
+        ("DeployRoleArn", "may deploy stages, within the bound below"),
+        ("BoundaryArn", "is what roles of a stage may do at most"),
+    ];
+    for (output, what) in parts {
         if let Some(arn) = made.outputs.get(output) {
             screen::print(format!("  {arn}  {what}"));
         }
     }
-    screen::print("next: gatewright aws deploy --stage dev");
-    Ok(0)
+    let name = without_ids(&repository.subject).join("/");
+    screen::print(format!(
+        "before a workflow deploys: make the environment gatewright with required reviewers and a branch rule, at \
+         https://github.com/{name}/settings/environments: GitHub makes an absent one without either, and whoever may push \
+         a workflow could deploy"
+    ));
+    let boundary = made.outputs.get("BoundaryArn").map(|arn| format!(" --boundary {arn}")).unwrap_or_default();
+    screen::print(format!("next: gatewright aws deploy --stage dev{boundary}"));
 }
 
 /// Waits for what a run of this that was interrupted has begun, and clears away what never came to be.
@@ -97,7 +113,8 @@ impl Repository {
         let (owner, name) = text.split_once('/').ok_or_else(wrong)?;
         let (owner, owner_id) = part(owner).ok_or_else(wrong)?;
         let (name, name_id) = part(name).ok_or_else(wrong)?;
-        if owner_id != name_id || owner.contains(['.', '_']) {
+        // An owner whose people are managed by an enterprise bears its short code after an underscore.
+        if owner_id != name_id || owner.contains('.') {
             return Err(wrong());
         }
         // Stacks are named by letters, digits and dashes.
@@ -165,13 +182,24 @@ mod tests {
             ("acme/app", "gatewright-actions-acme-app"),
             ("acme-inc/my.app_2", "gatewright-actions-acme-inc-my-app-2"),
             ("acme@12/app@34", "gatewright-actions-acme-app"),
+            ("ann_acme/app", "gatewright-actions-ann-acme-app"),
         ] {
             let repository = Repository::read(text).unwrap();
             assert_eq!((repository.subject.as_str(), repository.stack.as_str()), (text, stack));
         }
-        for text in
-            ["", "app", "acme/", "acme/*", "acme/app/x", "ac*me/app", "acme@12/app", "acme@x/app@1", "a:b/c", "a b/c"]
-        {
+        for text in [
+            "",
+            "app",
+            "acme/",
+            "acme/*",
+            "acme/app/x",
+            "ac*me/app",
+            "acme@12/app",
+            "acme@x/app@1",
+            "a:b/c",
+            "a b/c",
+            "a.b/c",
+        ] {
             assert!(Repository::read(text).unwrap_err().message.contains("OWNER/NAME"), "{text}");
         }
         let long = Repository::read(&format!("{}/{}", "a".repeat(99), "b".repeat(99))).unwrap();

@@ -2,22 +2,24 @@
 
 use crate::aws::account::Account;
 use crate::aws::arguments::{Architecture, DeployOptions, SecretName};
-use crate::aws::secrets;
 use crate::aws::stack::{self, Stack};
 use crate::aws::tools::{self, CARGO, CARGO_LAMBDA, Checkout, GIT, SAM};
+use crate::aws::{built, secrets};
 use crate::problem::Problem;
 use crate::screen;
 use crate::stage::Stage;
 
 /// Where the SAM CLI puts what it built.
 const BUILT: &str = ".aws-sam/build/template.yaml";
+/// What the ARN of a session holds whose role `bootstrap` made.
+const DEPLOY_ROLES: &str = ":assumed-role/gatewright-actions-";
 const OUR_TEMPLATE: &str = include_str!("../../../../infra/template.yaml");
 
 pub(crate) async fn run(options: DeployOptions) -> Result<u8, Problem> {
     let account = Account::of_environment()?;
     let tools: &[_] = if options.no_build { &[&GIT, &SAM] } else { &[&GIT, &SAM, &CARGO, &CARGO_LAMBDA] };
     tools::require(&account.environment, tools)?;
-    let checkout = Checkout::clean().await?;
+    let checkout = if options.no_build { Checkout::here().await? } else { Checkout::clean().await? };
     if options.no_build && !checkout.root.join(BUILT).is_file() {
         return Err(Problem::input(format!("--no-build: there is no {BUILT} yet; leave it out once")));
     }
@@ -35,17 +37,21 @@ pub(crate) async fn run(options: DeployOptions) -> Result<u8, Problem> {
     if let Some(narrow) = account.narrowness().await? {
         screen::tell(format!("note: {narrow}"));
     }
-    let plan = Plan::of(options, before.as_ref(), checkout.origin);
+    let plan = Plan::of(options, before.as_ref(), checkout.origin.clone());
     if let Some(repositories) = &plan.repositories {
         screen::tell(format!("it works on {repositories} and on nothing else"));
     }
+    plan.check_boundary(&identity.arn)?;
     if plan.hardened {
         screen::tell(format!("hardened: beyond the rest, {}", hardened_cost(OUR_TEMPLATE)));
     }
-    if !plan.no_build {
+    let revision = if plan.no_build {
+        built::revision(&checkout, &plan.architecture).await?
+    } else {
         tools::sam(&checkout.root, &plan.build()).await?;
-    }
-    let deployed = tools::sam(&checkout.root, &plan.deploy(region, &checkout.commit)).await;
+        built::note(&checkout, &plan.architecture).await?
+    };
+    let deployed = tools::sam(&checkout.root, &plan.deploy(region, &revision)).await;
     let after = stack::find(&account.signed, &plan.stack).await?;
     if let Err(problem) = deployed {
         return Err(explained(&account, after, problem).await?);
@@ -105,6 +111,7 @@ struct Plan {
     alarm_topic: Option<String>,
     /// As the template has them: `owner/name,owner/name`.
     repositories: Option<String>,
+    boundary: Option<String>,
     no_build: bool,
     emulated: bool,
 }
@@ -125,9 +132,21 @@ impl Plan {
             hardened: options.hardened.unwrap_or_else(|| kept("Hardened").as_deref() == Some("true")),
             alarm_topic: options.alarm_topic.or_else(|| kept("AlarmTopic")),
             repositories: asked.or(kept_repositories).or(origin),
+            boundary: options.boundary.or_else(|| kept("Boundary")),
             no_build: options.no_build,
             emulated: options.emulated,
         }
+    }
+
+    /// The role of workflows makes no role without its boundary: half a stack would have to be taken back.
+    fn check_boundary(&self, identity: &str) -> Result<(), Problem> {
+        if self.boundary.is_some() || !identity.contains(DEPLOY_ROLES) {
+            return Ok(());
+        }
+        Err(Problem::input(
+            "the role of workflows makes roles within its boundary alone: add --boundary ARN, the output BoundaryArn of the \
+             stack gatewright-actions-OWNER-NAME",
+        ))
     }
 
     fn build(&self) -> Vec<String> {
@@ -135,7 +154,7 @@ impl Plan {
         ["build", "--template", tools::TEMPLATE, "--parameter-overrides", &architecture].map(str::to_owned).into()
     }
 
-    fn deploy(&self, region: &str, commit: &str) -> Vec<String> {
+    fn deploy(&self, region: &str, revision: &str) -> Vec<String> {
         let words = [
             "deploy",
             "--template-file",
@@ -156,9 +175,10 @@ impl Plan {
         words.push(format!("Stage={}", self.stage));
         words.push(format!("Architecture={}", self.architecture));
         words.push(format!("Hardened={}", self.hardened));
-        words.push(format!("Revision={commit}"));
+        words.push(format!("Revision={revision}"));
         words.extend(self.alarm_topic.as_ref().map(|topic| format!("AlarmTopic={topic}")));
         words.extend(self.repositories.as_ref().map(|list| format!("Repositories={list}")));
+        words.extend(self.boundary.as_ref().map(|arn| format!("Boundary={arn}")));
         if self.emulated {
             words.push("Emulated=true".into());
         }
@@ -229,6 +249,7 @@ mod tests {
             hardened: None,
             alarm_topic: None,
             repositories: Vec::new(),
+            boundary: None,
             no_build: false,
             emulated: false,
         }
@@ -254,6 +275,13 @@ mod tests {
         let plan = Plan::of(options(), Some(&hardened_stack()), None);
         let words = plan.deploy("eu-north-1", "abc").join(" ");
         assert!(words.ends_with("Architecture=x86_64 Hardened=true Revision=abc AlarmTopic=arn:topic"), "{words}");
+        let boundary = "arn:aws:iam::123456789012:policy/b".to_owned();
+        let bounded = DeployOptions { boundary: Some(boundary.clone()), ..options() };
+        let words = Plan::of(bounded, None, None).deploy("eu-north-1", "abc").join(" ");
+        assert!(words.ends_with("Revision=abc Boundary=arn:aws:iam::123456789012:policy/b"), "{words}");
+        let parameters = [("Boundary".to_owned(), boundary)].into();
+        let again = Plan::of(options(), Some(&Stack { parameters, ..Stack::default() }), None);
+        assert!(again.deploy("eu-north-1", "abc").join(" ").ends_with(":policy/b"));
         let asked = DeployOptions { hardened: Some(false), architecture: Some(Architecture::Arm64), ..options() };
         let words = Plan::of(asked, Some(&hardened_stack()), None).deploy("eu-north-1", "abc").join(" ");
         assert!(words.contains("Architecture=arm64 Hardened=false"), "{words}");
@@ -278,6 +306,16 @@ mod tests {
             let words = plan.deploy("eu-north-1", "abc");
             assert_eq!(words.last().unwrap(), &format!("Repositories={list}"));
         }
+    }
+
+    #[test]
+    fn the_role_of_workflows_needs_its_boundary_and_a_person_does_not() {
+        let role = "arn:aws:sts::123456789012:assumed-role/gatewright-actions-acme-app-DeployRole-1A2B/deploy";
+        let without = Plan::of(options(), None, None);
+        assert!(without.check_boundary(role).unwrap_err().message.contains("--boundary ARN"));
+        assert!(without.check_boundary("arn:aws:iam::123456789012:user/ann").is_ok());
+        let bounded = DeployOptions { boundary: Some("arn:b".into()), ..options() };
+        assert!(Plan::of(bounded, None, None).check_boundary(role).is_ok());
     }
 
     #[test]

@@ -269,7 +269,7 @@ impl Failure {
             return Some("something was written into it meanwhile: run gatewright aws destroy again".into());
         }
         if says("not authorized to perform") || says("accessdenied") || says("access denied") {
-            return Some("whoever deploys lacks this right; infra/README.md says which are needed".into());
+            return Some("whoever deploys lacks this right; infra/README.md says which are needed, and what the role of workflows may not".into());
         }
         if says("limitexceeded") || says("limit exceeded") || says("quota") {
             return Some(

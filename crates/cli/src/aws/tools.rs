@@ -57,6 +57,15 @@ impl Checkout {
     /// The checkout that the working directory is in. What is deployed is a commit and nothing besides, so that a stage can be
     /// made again: a tree with changes is refused.
     pub(crate) async fn clean() -> Result<Self, Problem> {
+        let checkout = Self::here().await?;
+        match checkout.changes().await? {
+            Some(files) => Err(Problem::input(files)),
+            None => Ok(checkout),
+        }
+    }
+
+    /// The checkout that the working directory is in, as it is.
+    pub(crate) async fn here() -> Result<Self, Problem> {
         let elsewhere = "this is no checkout of Gatewright: clone it, and run this inside";
         let root =
             git(Path::new("."), &["rev-parse", "--show-toplevel"]).await.map_err(|_| Problem::input(elsewhere))?;
@@ -65,14 +74,14 @@ impl Checkout {
             return Err(Problem::input(format!("{elsewhere} ({} has no {TEMPLATE})", root.display())));
         }
         let commit = git(&root, &["rev-parse", "HEAD"]).await?.trim().to_owned();
-        let status = git(&root, &["status", "--porcelain", "--untracked-files=all"]).await?;
-        match changed(&status) {
-            Some(files) => Err(Problem::input(files)),
-            None => {
-                let url = git(&root, &["remote", "get-url", "origin"]).await.ok();
-                Ok(Self { origin: url.and_then(|url| repository_name(url.trim()).ok()), root, commit })
-            }
-        }
+        let url = git(&root, &["remote", "get-url", "origin"]).await.ok();
+        Ok(Self { origin: url.and_then(|url| repository_name(url.trim()).ok()), root, commit })
+    }
+
+    /// What to say about the files that differ from the commit, if there are any.
+    pub(crate) async fn changes(&self) -> Result<Option<String>, Problem> {
+        let status = git(&self.root, &["status", "--porcelain", "--untracked-files=all"]).await?;
+        Ok(changed(&status))
     }
 }
 
