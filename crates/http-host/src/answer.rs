@@ -88,6 +88,7 @@ impl From<StoreError> for Answer {
             E::BindingChanged(_) => Self::error(409, "BindingChanged", &error, again),
             E::DeadlinePassed(_) => Self::error(410, "DeadlinePassed", &error, "resume the run: it opens a fresh gate"),
             E::MayNotDecide(_) => Self::not_allowed(&error, "ask somebody who may; silence means no"),
+            E::OutOfReach { .. } => Self::not_allowed(&error, "ask for what belongs to the run"),
             E::Conflict(_) | E::Fenced(_) | E::BudgetExceeded(_) => Self::error(409, "Conflict", &error, again),
             // What is broken inside goes to the log and not to whoever asks.
             E::Corrupt { .. } | E::NewerSchema { .. } => {

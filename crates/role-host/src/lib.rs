@@ -105,19 +105,21 @@ pub async fn handle(
     deadline_ms: i64,
 ) -> Result<Value, FunctionError> {
     let input: Input = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
-    let run = context.store.run(&input.run_id).await?;
+    // A role works for one run at a time and reaches no other, whatever it is handed.
+    let store = context.store.of_run(&input.run_id);
+    let run = store.run(&input.run_id).await?;
     let snapshot = run.snapshot.as_ref().ok_or_else(|| missing("snapshot", &input.run_id))?;
-    let base = context.scratch.open(&context.store, snapshot).await?;
-    let material = Material::load(&context.store, &run, &input, base).await?;
+    let base = context.scratch.open(&store, snapshot).await?;
+    let material = Material::load(&store, &run, &input, base).await?;
     let rules = PathRules::new(&material.config).map_err(|problem| FunctionError::invalid("config", problem))?;
     let desk = Desk { definition, material: &material, rules };
-    let (keys, clock, randomness) = (Keys(&context.store), context.clock.clone(), context.randomness.clone());
+    let (keys, clock, randomness) = (Keys(&store), context.clock.clone(), context.randomness.clone());
     let model = models::connect(&material.config, &keys, clock, randomness).await?;
-    let telling = Telling { store: &context.store, role: definition.role.name, task: input.task_id.clone() };
+    let telling = Telling { store: &store, role: definition.role.name, task: input.task_id.clone() };
     let ports = Ports {
         model: model.as_ref(),
-        ledger: &context.store,
-        sessions: &context.store,
+        ledger: &store,
+        sessions: &store,
         observer: &telling,
         tree: &material.tree,
         clock: context.clock.as_ref(),
@@ -125,7 +127,7 @@ pub async fn handle(
     };
     let request = request(definition, &input, &material, deadline_ms)?;
     let end = agent::run_session(&definition.role, &request, &ports).await?;
-    let output = keep(&context.store, &input, &material, end).await?;
+    let output = keep(&store, &input, &material, end).await?;
     serde_json::to_value(output).map_err(|problem| FunctionError::new(ErrorName::Internal, problem.to_string()))
 }
 

@@ -2,6 +2,8 @@
 
 use run_model::RunId;
 
+use crate::table::WORK;
+
 /// How a key begins that names a run, and how many parts follow the run's id, each after a dash.
 const KEYS: [(&str, usize); 7] =
     [("RUN#", 0), ("GATES#", 0), ("START#", 0), ("JOB#", 1), ("GATE#", 2), ("OUTBOX#job-", 2), ("OUTBOX#gate-", 3)];
@@ -13,13 +15,14 @@ const FOLDERS: [&str; 2] = ["/runs/", "/held-out/"];
 /// Only keys count that stand as values of their own: what a person or a model wrote names no run.
 pub fn run_of_request(text: &str) -> Option<RunId> {
     let keys = text.match_indices(r#""S":""#).map(|(at, opening)| &text[at + opening.len()..]);
-    let mut named = keys.filter_map(|rest| rest.split('"').next()).filter_map(of_key);
+    let mut named = keys.filter_map(|rest| rest.split('"').next()).filter_map(run_of_key);
     named.next().or_else(|| of_path(text))
 }
 
-fn of_key(key: &str) -> Option<RunId> {
+/// The run that a row belongs to, by its partition key.
+pub(crate) fn run_of_key(key: &str) -> Option<RunId> {
     let (name, more) = KEYS.iter().find_map(|(start, more)| Some((key.strip_prefix(start)?, *more)))?;
-    let mut run = name;
+    let mut run = name.strip_suffix(WORK).unwrap_or(name);
     for _ in 0..more {
         run = run.rsplit_once('-')?.0;
     }
@@ -44,6 +47,7 @@ mod tests {
     fn every_key_of_a_run_names_it() {
         for key in [
             "RUN#r-1",
+            "RUN#r-1#work",
             "GATES#r-1",
             "START#r-1",
             "JOB#r-1-0123456789ab",

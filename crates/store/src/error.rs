@@ -2,7 +2,7 @@
 
 use agent::ports::PortError;
 use run_model::gate::Refusal;
-use run_model::{ErrorName, FunctionError, GateId, SessionId};
+use run_model::{ErrorName, FunctionError, GateId, RunId, SessionId};
 
 /// The cause of a failure in an outside system.
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -39,6 +39,14 @@ pub enum StoreError {
     /// This person's word does not count at the gate: somebody else has to decide.
     #[error("{0}")]
     MayNotDecide(#[from] Refusal),
+    /// A store of one run was asked for something else: whoever asked was handed what is not its own.
+    #[error("{what} does not belong to run {run}, which is all that may be reached here")]
+    OutOfReach {
+        /// The row or object.
+        what: String,
+        /// The run.
+        run: RunId,
+    },
     /// The item or object is damaged: it has to be restored or removed.
     #[error("{item} is damaged: {problem}")]
     Corrupt {
@@ -92,9 +100,11 @@ impl From<StoreError> for FunctionError {
             E::Conflict(_) | E::Fenced(_) => ErrorName::Conflict,
             E::BudgetExceeded(_) => ErrorName::BudgetExceeded,
             // Trying again would not help, so these must not look like a conflict.
-            E::DeadlinePassed(_) | E::AlreadyDecided { .. } | E::BindingChanged(_) | E::MayNotDecide(_) => {
-                ErrorName::PolicyRefused
-            }
+            E::DeadlinePassed(_)
+            | E::AlreadyDecided { .. }
+            | E::BindingChanged(_)
+            | E::MayNotDecide(_)
+            | E::OutOfReach { .. } => ErrorName::PolicyRefused,
             E::Corrupt { .. } | E::NewerSchema { .. } => ErrorName::Internal,
             E::Unavailable { .. } => ErrorName::StoreUnavailable,
         };
@@ -115,7 +125,8 @@ impl From<StoreError> for PortError {
             StoreError::DeadlinePassed(_)
             | StoreError::AlreadyDecided { .. }
             | StoreError::BindingChanged(_)
-            | StoreError::MayNotDecide(_) => Self::Conflict(error.to_string()),
+            | StoreError::MayNotDecide(_)
+            | StoreError::OutOfReach { .. } => Self::Conflict(error.to_string()),
         }
     }
 }

@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::events::NewEvent;
+use crate::listing::Listing;
 use crate::outbox::{Answer, OutboxItem, OutboxKind};
 use crate::record::{Record, Stored};
 use crate::table::{ATTEMPTS, Condition, Key, Range, Write, sortable, text};
 use crate::{Store, StoreError};
-
-const PENDING: &str = "GATES#pending";
 
 /// What a person says at a gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +52,7 @@ impl Record for GateItem {
         let mut attributes = vec![("state", text(word))];
         if self.gate.state == GateState::Pending {
             let place = format!("{}#{}", sortable(self.gate.deadline_ms), self.gate.gate_id);
-            attributes.extend([("gsi1pk", text(PENDING)), ("gsi1sk", text(place))]);
+            attributes.extend([("gsi1pk", text(Listing::PENDING_GATES.partition)), ("gsi1sk", text(place))]);
         }
         attributes
     }
@@ -156,8 +155,8 @@ impl Store {
     /// # Errors
     /// As [`Store::gate`].
     pub async fn pending_gates(&self) -> Result<Vec<Gate>, StoreError> {
-        let items = self.query(Range::of_index(PENDING), usize::MAX).await?;
-        Ok(self.decode_all::<GateItem>(&items).await?.into_iter().map(|item| item.gate).collect())
+        let items = self.query(Range::of_index(&Listing::PENDING_GATES), usize::MAX).await?;
+        Ok(self.decode_listed::<GateItem>(&items).await?.into_iter().map(|found| found.value.gate).collect())
     }
 
     /// Every gate of a run, in the order they were opened.

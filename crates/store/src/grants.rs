@@ -6,12 +6,12 @@ use run_model::Sha256;
 use run_model::person::{self, ApproverRole, Person};
 use serde::{Deserialize, Serialize};
 
+use crate::listing::Listing;
 use crate::record::{check_schema, number_of};
 use crate::table::{ATTEMPTS, Attributes, Condition, EXPIRES_AT, Key, Range, number, sortable, text};
 use crate::{Store, StoreError};
 
 const GRANT_SCHEMA: u32 = 1;
-const ALL_GRANTS: &str = "GRANTS";
 /// How every bearer begins, so that logs can mask one and people recognise it.
 const BEARER_PREFIX: &str = "gwb_";
 const BEARER_BYTES: usize = 32;
@@ -179,7 +179,7 @@ impl Store {
     /// As [`Store::bearer`].
     pub async fn grants(&self) -> Result<Vec<Grant>, StoreError> {
         let mut grants = Vec::new();
-        for item in self.query(Range::of_index(ALL_GRANTS), usize::MAX).await? {
+        for item in self.query(Range::of_index(&Listing::GRANTS), usize::MAX).await? {
             grants.push(self.read_grant(&item).await?);
         }
         Ok(grants)
@@ -205,7 +205,7 @@ impl Store {
 
     /// The index knows which row it is; the table knows how it stands.
     async fn find_grant(&self, id: &str) -> Result<(Key, Grant, u64), StoreError> {
-        for listed in self.query(Range::of_index(ALL_GRANTS), usize::MAX).await? {
+        for listed in self.query(Range::of_index(&Listing::GRANTS), usize::MAX).await? {
             let key = Key::read(&listed);
             if self.read_grant(&listed).await?.id == id
                 && let Some(item) = self.get(&key).await?
@@ -229,7 +229,7 @@ fn row(key: &Key, grant: &Grant, version: u64) -> Result<Attributes, StoreError>
         ("schema".into(), number(GRANT_SCHEMA)),
         ("version".into(), number(version)),
         ("body".into(), text(body)),
-        ("gsi1pk".into(), text(ALL_GRANTS)),
+        ("gsi1pk".into(), text(Listing::GRANTS.partition)),
         ("gsi1sk".into(), text(format!("{}#{}", sortable(grant.created_ms), grant.id))),
         (EXPIRES_AT.into(), number(grant.expires_ms / 1000 + KEPT_SECONDS)),
     ]);

@@ -7,13 +7,12 @@ use run_model::{JobId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::listing::Listing;
 use crate::outbox::{Answer, OutboxItem, OutboxKind};
 use crate::record::{Record, Stored};
 use crate::table::{ATTEMPTS, Condition, EXPIRES_AT, Key, Range, Write, number, sortable, text};
 use crate::{NewEvent, Store, StoreError};
 
-const QUEUED: &str = "JOBS#queued";
-const CLAIMED: &str = "JOBS#claimed";
 /// How long a job that has ended is kept.
 const KEPT_SECONDS: i64 = 30 * 24 * 3600;
 /// How many queued jobs a runner looks at in one query.
@@ -64,16 +63,16 @@ impl JobState {
 
 impl Record for JobItem {
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
-        let waiting = |word, partition| {
+        let waiting = |word, listing: &Listing| {
             // The most urgent first, of equals the oldest.
             let rank = Priority::Critical as u8 - self.job.priority as u8;
             let place = format!("{rank}#{}#{}", sortable(self.queued_ms), self.job.job_id);
-            vec![("state", text(word)), ("gsi1pk", text(partition)), ("gsi1sk", text(place))]
+            vec![("state", text(word)), ("gsi1pk", text(listing.partition)), ("gsi1sk", text(place))]
         };
         let ended = |word, ended_ms| vec![("state", text(word)), (EXPIRES_AT, number(ended_ms / 1000 + KEPT_SECONDS))];
         match &self.state {
-            JobState::Queued => waiting("queued", QUEUED),
-            JobState::Claimed { .. } => waiting("claimed", CLAIMED),
+            JobState::Queued => waiting("queued", &Listing::QUEUED_JOBS),
+            JobState::Claimed { .. } => waiting("claimed", &Listing::CLAIMED_JOBS),
             JobState::Done { ended_ms, .. } => ended("done", ended_ms),
             JobState::Failed { ended_ms, .. } => ended("failed", ended_ms),
         }
@@ -141,8 +140,7 @@ impl Store {
     /// As [`Store::claim_job`].
     pub async fn lease_job(&self, runner: &str, until_ms: i64) -> Result<Option<CheckJob>, StoreError> {
         let now_ms = self.now_ms();
-        for row in self.query(Range::of_index(CLAIMED), usize::MAX).await? {
-            let found = self.decode::<JobItem>(&row).await?;
+        for found in self.listed(&Listing::CLAIMED_JOBS).await? {
             if found.value.state.is_waiting(now_ms) {
                 // Refused means that it has just ended, was prolonged or was queued by somebody else.
                 self.write_job(found, false, |item| item.state = JobState::Queued).await?;
@@ -209,9 +207,8 @@ impl Store {
     /// Whether a job of this run is queued, or was claimed by a runner that has fallen silent.
     pub(crate) async fn has_waiting_job(&self, run: &RunId) -> Result<bool, StoreError> {
         let now_ms = self.now_ms();
-        for partition in [QUEUED, CLAIMED] {
-            for row in self.query(Range::of_index(partition), usize::MAX).await? {
-                let item = self.decode::<JobItem>(&row).await?.value;
+        for listing in [&Listing::QUEUED_JOBS, &Listing::CLAIMED_JOBS] {
+            for Stored { value: item, .. } in self.listed(listing).await? {
                 if item.job.run_id == *run && item.state.is_waiting(now_ms) {
                     return Ok(true);
                 }
@@ -220,13 +217,17 @@ impl Store {
         Ok(false)
     }
 
+    async fn listed(&self, listing: &'static Listing) -> Result<Vec<Stored<JobItem>>, StoreError> {
+        let rows = self.query(Range::of_index(listing), usize::MAX).await?;
+        self.decode_listed(&rows).await
+    }
+
     async fn claim_until(&self, runner: &str, lease_until_ms: Option<i64>) -> Result<Option<CheckJob>, StoreError> {
         for _ in 0..ATTEMPTS {
-            let queued = self.query(Range::of_index(QUEUED), LOOKED_AT).await?;
+            let queued = self.query(Range::of_index(&Listing::QUEUED_JOBS), LOOKED_AT).await?;
             let looked_at_all = queued.len() < LOOKED_AT;
-            for row in queued {
-                // The index may lag behind: only the version in the table decides who was first.
-                let found = self.decode::<JobItem>(&row).await?;
+            // The index may lag behind: only the version in the table decides who was first.
+            for found in self.decode_listed::<JobItem>(&queued).await? {
                 let claimed = JobState::Claimed { runner: runner.to_owned(), lease_until_ms };
                 let claim = |item: &mut JobItem| item.state = claimed;
                 if let Some(item) = self.write_job(found, false, claim).await? {
@@ -246,8 +247,7 @@ impl Store {
     /// # Errors
     /// As [`Store::claim_job`].
     pub async fn requeue_jobs_of_others(&self, runner: &str) -> Result<(), StoreError> {
-        for row in self.query(Range::of_index(CLAIMED), usize::MAX).await? {
-            let found = self.decode::<JobItem>(&row).await?;
+        for found in self.listed(&Listing::CLAIMED_JOBS).await? {
             if matches!(&found.value.state, JobState::Claimed { runner: claimant, .. } if claimant != runner) {
                 // Refused means that it has just ended or was queued by somebody else.
                 self.write_job(found, false, |item| item.state = JobState::Queued).await?;

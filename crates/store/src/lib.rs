@@ -8,12 +8,14 @@ mod grants;
 mod health;
 mod jobs;
 mod ledger;
+mod listing;
 mod objects;
 mod outbox;
 mod record;
 mod removal;
 mod runners;
 mod runs;
+mod scope;
 mod seal;
 mod secrets;
 mod sessions;
@@ -27,7 +29,7 @@ use std::sync::{Arc, OnceLock};
 
 use aws_types::SdkConfig;
 use run_model::repositories::{NotListed, Repositories};
-use run_model::{Clock, Randomness};
+use run_model::{Clock, Randomness, RunId};
 
 pub use about::run_of_request;
 pub use error::StoreError;
@@ -92,9 +94,9 @@ impl Names {
     }
 }
 
-/// Everything that outlives an invocation. Cheap to clone; a client is built when it is first used.
+/// Everything that outlives an invocation, of all runs or of one. Cheap to clone; a client is built when it is first used.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(Arc<Inner>, Option<RunId>);
 
 struct Inner {
     sdk: SdkConfig,
@@ -110,7 +112,7 @@ struct Inner {
 impl Store {
     /// A store over these resources. Nothing is read yet.
     pub fn new(sdk: &SdkConfig, names: Names, clock: Arc<dyn Clock>, randomness: Arc<dyn Randomness>) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             sdk: sdk.clone(),
             names,
             clock,
@@ -119,7 +121,8 @@ impl Store {
             s3: OnceLock::new(),
             secrets_manager: OnceLock::new(),
             secrets: secrets::Cache::default(),
-        }))
+        });
+        Self(inner, None)
     }
 
     /// What the resources are called.

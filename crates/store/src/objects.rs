@@ -18,6 +18,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn put_object(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.check_object(key)?;
         let request = self.s3().put_object().bucket(&self.0.names.bucket).key(key).body(ByteStream::from(bytes));
         request.send().await.map(drop).map_err(|error| StoreError::unavailable("write an object", error))
     }
@@ -27,6 +28,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] if there is none; [`StoreError::Unavailable`].
     pub async fn get_object(&self, key: &str) -> Result<Vec<u8>, StoreError> {
+        self.check_object(key)?;
         let sent = self.s3().get_object().bucket(&self.0.names.bucket).key(key).send().await;
         let output = sent.map_err(|error| match error.as_service_error() {
             Some(service_error) if service_error.is_no_such_key() => StoreError::NotFound(format!("object {key}")),
@@ -42,6 +44,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] if it cannot be signed.
     pub async fn presigned_url(&self, key: &str, seconds: u32) -> Result<String, StoreError> {
+        self.check_object(key)?;
         let failed = |error: Cause| StoreError::unavailable("sign an address", error);
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(self.now_ms().unsigned_abs());
         let lifetime = Duration::from_secs(seconds.into());

@@ -152,6 +152,21 @@ impl Store {
         Ok(records)
     }
 
+    /// As [`Store::decode_all`], for what the index lists: one row that is damaged must not hide the others.
+    pub(crate) async fn decode_listed<T: Record>(&self, items: &[Attributes]) -> Result<Vec<Stored<T>>, StoreError> {
+        let mut records = Vec::with_capacity(items.len());
+        for item in items {
+            match self.decode(item).await {
+                Ok(record) => records.push(record),
+                Err(error @ (StoreError::Corrupt { .. } | StoreError::NotFound(_))) => {
+                    tracing::warn!(row = %Key::read(item), %error, "a row of the index cannot be read; it is not listed");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
+    }
+
     /// The record under this key, if there is one.
     pub(crate) async fn load<T: Record>(&self, key: &Key) -> Result<Option<Stored<T>>, StoreError> {
         match self.get(key).await? {

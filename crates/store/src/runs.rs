@@ -6,6 +6,7 @@ use run_model::budget::Budget;
 use run_model::run::{Ending, Outcome, RUN_SCHEMA, RunRecord, RunStatus, Stage};
 
 use crate::events::NewEvent;
+use crate::listing::Listing;
 use crate::record::Record;
 use crate::table::{Condition, Key, Range, Write, sortable, text};
 use crate::{Store, StoreError};
@@ -19,13 +20,11 @@ pub enum Admission {
     Existing(RunRecord),
 }
 
-const ALL_RUNS: &str = "RUNS";
-
 impl Record for RunRecord {
     fn attributes(&self) -> Vec<(&'static str, AttributeValue)> {
         vec![
             ("state", text(self.status.as_str())),
-            ("gsi1pk", text(ALL_RUNS)),
+            ("gsi1pk", text(Listing::RUNS.partition)),
             ("gsi1sk", text(place(self.created_ms, &self.run_id))),
         ]
     }
@@ -148,9 +147,10 @@ impl Store {
     pub async fn list_runs_before(&self, run: &RunId, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
         let RunRecord { created_ms, run_id, .. } = self.run(run).await?;
         let high = place(created_ms, &run_id);
-        let range = Range { high: high.clone(), ..Range::of_index(ALL_RUNS).newest_first() };
+        let range = Range { high: high.clone(), ..Range::of_index(&Listing::RUNS).newest_first() };
         let items = self.query(range, limit.saturating_add(1)).await?;
-        let mut runs: Vec<RunRecord> = self.decode_all(&items).await?;
+        let listed = self.decode_listed::<RunRecord>(&items).await?;
+        let mut runs: Vec<RunRecord> = listed.into_iter().map(|found| found.value).collect();
         runs.retain(|run| place(run.created_ms, &run.run_id) != high);
         runs.truncate(limit);
         Ok(runs)
@@ -191,7 +191,7 @@ impl Store {
     /// # Errors
     /// As [`Store::run`].
     pub async fn list_runs(&self, limit: usize) -> Result<Vec<RunRecord>, StoreError> {
-        let items = self.query(Range::of_index(ALL_RUNS).newest_first(), limit).await?;
-        self.decode_all(&items).await
+        let items = self.query(Range::of_index(&Listing::RUNS).newest_first(), limit).await?;
+        Ok(self.decode_listed::<RunRecord>(&items).await?.into_iter().map(|found| found.value).collect())
     }
 }

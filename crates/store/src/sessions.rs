@@ -13,6 +13,7 @@ use crate::{Store, StoreError};
 impl Store {
     async fn take_session(&self, run: &RunId, session: &SessionId) -> Result<HeldSession, StoreError> {
         let key = Key::session(run, session);
+        self.check_row(&key)?;
         let request = self.dynamodb().update_item().table_name(&self.0.names.table).set_key(Some(key.attributes()));
         let sent = request
             .update_expression("ADD #epoch :one SET #schema = :schema")

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::types::{
 };
 use run_model::{GateId, JobId, RunId, SessionId, Sha256, TaskId};
 
+use crate::listing::Listing;
 use crate::{Store, StoreError};
 
 /// The index of runs by time, pending gates by deadline and jobs by age.
@@ -23,6 +24,10 @@ pub(crate) const ATTEMPTS: u32 = 64;
 const LARGEST_BATCH: usize = 100;
 /// Names one write, so that a retried request recognises its own first try.
 const WRITE_ID: &str = "write_id";
+
+/// What a crew writes of its work lies in a partition of its own, which ends like this: an agent's rights end there, so that
+/// it cannot write what others decide by.
+pub(crate) const WORK: &str = "#work";
 
 /// How the sort key of a runner's row begins.
 pub(crate) const RUNNER_PREFIX: &str = "RUNNER#";
@@ -59,8 +64,13 @@ impl Key {
         Self::of_run(run, "RUN")
     }
 
+    /// A row that agents write too.
+    fn of_work(run: &RunId, sk: impl Into<String>) -> Self {
+        Self { pk: format!("RUN#{run}{WORK}"), sk: sk.into() }
+    }
+
     pub(crate) fn budget(run: &RunId) -> Self {
-        Self::of_run(run, "BUDGET")
+        Self::of_work(run, "BUDGET")
     }
 
     pub(crate) fn task(run: &RunId, task: &TaskId) -> Self {
@@ -68,15 +78,15 @@ impl Key {
     }
 
     pub(crate) fn event(run: &RunId, sequence: u64) -> Self {
-        Self::of_run(run, format!("EVENT#{sequence:020}"))
+        Self::of_work(run, format!("EVENT#{sequence:020}"))
     }
 
     pub(crate) fn session(run: &RunId, session: &SessionId) -> Self {
-        Self::of_run(run, format!("SESSION#{session}"))
+        Self::of_work(run, format!("SESSION#{session}"))
     }
 
     pub(crate) fn usage(run: &RunId, call_id: &str) -> Self {
-        Self::of_run(run, format!("USAGE#{call_id}"))
+        Self::of_work(run, format!("USAGE#{call_id}"))
     }
 
     pub(crate) fn gate(gate: &GateId) -> Self {
@@ -130,7 +140,8 @@ impl fmt::Display for Key {
 
 /// Items of one partition whose sort keys lie between two texts, both included.
 pub(crate) struct Range {
-    pub(crate) in_index: bool,
+    /// The partition of the index that it is, if it is one.
+    pub(crate) listing: Option<&'static Listing>,
     pub(crate) pk: String,
     pub(crate) low: String,
     pub(crate) high: String,
@@ -141,12 +152,13 @@ impl Range {
     /// Items whose sort key begins as this key's does.
     pub(crate) fn beginning(key: Key) -> Self {
         let high = format!("{}\u{10FFFF}", key.sk);
-        Self { in_index: false, pk: key.pk, low: key.sk, high, newest_first: false }
+        Self { listing: None, pk: key.pk, low: key.sk, high, newest_first: false }
     }
 
     /// All items under this partition of the index.
-    pub(crate) fn of_index(pk: impl Into<String>) -> Self {
-        Self { in_index: true, pk: pk.into(), low: "\0".into(), high: "\u{10FFFF}".into(), newest_first: false }
+    pub(crate) fn of_index(listing: &'static Listing) -> Self {
+        let (low, high) = ("\0".into(), "\u{10FFFF}".into());
+        Self { listing: Some(listing), pk: listing.partition.into(), low, high, newest_first: false }
     }
 
     /// The same, last sort key first.
@@ -232,6 +244,14 @@ pub(crate) enum Write {
 }
 
 impl Write {
+    fn key(&self) -> Key {
+        match self {
+            Self::Put(attributes, _) => Key::read(attributes),
+            Self::Add(addition) => addition.key.clone(),
+            Self::Delete(key) => key.clone(),
+        }
+    }
+
     fn build(self, table: &str) -> Result<TransactWriteItem, aws_sdk_dynamodb::error::BuildError> {
         let item = TransactWriteItem::builder();
         Ok(match self {
@@ -274,6 +294,7 @@ impl Outcome {
 impl Store {
     /// Reads one item as it is now.
     pub(crate) async fn get(&self, key: &Key) -> Result<Option<Attributes>, StoreError> {
+        self.check_row(key)?;
         let request = self.dynamodb().get_item().table_name(&self.0.names.table).set_key(Some(key.attributes()));
         let output = request.consistent_read(true).send().await;
         Ok(output.map_err(|error| StoreError::unavailable("read the table", error))?.item)
@@ -282,7 +303,7 @@ impl Store {
     /// Reads up to `limit` items. The index may lag behind the table by a moment, and holds keys alone, so that a change of
     /// a body is not written twice: each item is read as it is now, and one that has left the partition is left out.
     pub(crate) async fn query(&self, range: Range, limit: usize) -> Result<Vec<Attributes>, StoreError> {
-        let partition = range.in_index.then(|| text(&range.pk));
+        let partition = range.listing.map(|listing| text(listing.partition));
         let found = self.query_once(range, limit).await?;
         let Some(partition) = partition else { return Ok(found) };
         let mut whole = self.get_all(found.iter().map(Key::read).collect()).await?;
@@ -307,6 +328,7 @@ impl Store {
     /// Reads up to [`LARGEST_BATCH`] items, in no order. What DynamoDB leaves over, because the answer would be too large or
     /// comes too fast, is asked for again.
     async fn get_batch(&self, keys: &[Key]) -> Result<Vec<Attributes>, StoreError> {
+        keys.iter().try_for_each(|key| self.check_row(key))?;
         let table = &self.0.names.table;
         let wanted = KeysAndAttributes::builder().set_keys(Some(keys.iter().map(Key::attributes).collect()));
         let wanted = wanted.consistent_read(true).build();
@@ -330,11 +352,13 @@ impl Store {
     }
 
     async fn query_once(&self, range: Range, limit: usize) -> Result<Vec<Attributes>, StoreError> {
-        let (pk, sk) = if range.in_index { ("gsi1pk", "gsi1sk") } else { ("pk", "sk") };
+        let in_index = range.listing.is_some();
+        self.check_row(&Key { pk: range.pk.clone(), sk: range.low.clone() })?;
+        let (pk, sk) = if in_index { ("gsi1pk", "gsi1sk") } else { ("pk", "sk") };
         let request = self.dynamodb().query().table_name(&self.0.names.table);
         let mut items = request
-            .set_index_name(range.in_index.then(|| INDEX.into()))
-            .consistent_read(!range.in_index)
+            .set_index_name(in_index.then(|| INDEX.into()))
+            .consistent_read(!in_index)
             .key_condition_expression("#pk = :pk AND #sk BETWEEN :low AND :high")
             .expression_attribute_names("#pk", pk)
             .expression_attribute_names("#sk", sk)
@@ -348,9 +372,10 @@ impl Store {
             .send();
         let mut found = Vec::new();
         while found.len() < limit {
-            match items.next().await {
-                Some(item) => found.push(item.map_err(|error| StoreError::unavailable("query the table", error))?),
-                None => break,
+            let Some(item) = items.next().await else { break };
+            let item = item.map_err(|error| StoreError::unavailable("query the table", error))?;
+            if range.listing.is_none_or(|listing| listing.holds(&item)) {
+                found.push(item);
             }
         }
         Ok(found)
@@ -358,6 +383,7 @@ impl Store {
 
     /// Writes one whole item if the condition holds.
     pub(crate) async fn put(&self, mut item: Attributes, condition: Condition) -> Result<Outcome, StoreError> {
+        self.check_row(&Key::read(&item))?;
         let write_id = text(self.0.randomness.hex_id(8));
         item.insert(WRITE_ID.into(), write_id.clone());
         let request = self.dynamodb().put_item().table_name(&self.0.names.table).set_item(Some(item));
@@ -391,7 +417,9 @@ impl Store {
         mut writes: impl FnMut() -> Vec<Write> + Send,
     ) -> Result<Outcome, StoreError> {
         for attempt in 1..=ATTEMPTS {
-            let built: Result<Vec<_>, _> = writes().into_iter().map(|write| write.build(&self.0.names.table)).collect();
+            let writes = writes();
+            writes.iter().try_for_each(|write| self.check_row(&write.key()))?;
+            let built: Result<Vec<_>, _> = writes.into_iter().map(|write| write.build(&self.0.names.table)).collect();
             let built = built.map_err(|error| StoreError::unavailable("describe a transaction", error))?;
             let sent = self.dynamodb().transact_write_items().set_transact_items(Some(built)).send().await;
             let error = match sent {

@@ -49,10 +49,12 @@ struct Input {
 /// `NotFound`, `StoreUnavailable`; `Internal` if the run has no snapshot yet.
 pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
     let input: Input = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
-    let run = context.store.run(&input.run_id).await?;
+    // A job is of one run: a runner elsewhere reads whatever it names.
+    let store = context.store.of_run(&input.run_id);
+    let run = store.run(&input.run_id).await?;
     let held_out = held_out(&input, run.acceptance)?;
     if let Some(stage) = stage(input.purpose) {
-        context.store.enter_stage(&input.run_id, stage).await?;
+        store.enter_stage(&input.run_id, stage).await?;
     }
     let internal = |message: String| FunctionError::new(ErrorName::Internal, message);
     let snapshot = run.snapshot.ok_or_else(|| internal(format!("{} has no snapshot to check", input.run_id)))?;
@@ -70,12 +72,20 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
     };
     let job_id = job.job_id.clone();
     let mut message = message(input.purpose, input.iteration);
-    if is_without_runner(&context.store).await? {
+    if is_without_runner(&store).await? {
         message = format!("{message} once a runner has them; {}", no_runner_is_alive(None));
     }
     let event = NewEvent { task: input.task_id, ..NewEvent::new("checks.queued", message) };
-    context.store.put_job(job, &input.token, event).await?;
+    check_inputs(&store, &job)?;
+    store.put_job(job, &input.token, event).await?;
     Ok(json!({ "job_id": job_id }))
+}
+
+/// Whether everything that the runner is to read is the run's own.
+fn check_inputs(store: &Store, job: &CheckJob) -> Result<(), FunctionError> {
+    let own = [&job.snapshot.archive_key, &job.snapshot.manifest_key, &job.config_key];
+    own.into_iter().chain(&job.overlay_key).try_for_each(|key| store.check_object(key))?;
+    Ok(job.held_out_key.iter().try_for_each(|key| store.check_held_out(key))?)
 }
 
 /// Whether nobody would take a job now. On one machine the driver does.

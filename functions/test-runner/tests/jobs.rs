@@ -41,7 +41,7 @@ impl World {
         store.create_table_and_bucket().await.unwrap();
         store.ensure_signing_secret().await.unwrap();
         let taken = json!({
-            "commit": "c0", "archive_key": "a", "archive_sha256": Sha256::of(b"a"), "manifest_key": "runs/r-1/manifest.json",
+            "commit": "c0", "archive_key": "runs/r-1/snapshot.tar.gz", "archive_sha256": Sha256::of(b"a"), "manifest_key": "runs/r-1/manifest.json",
         });
         let record: RunRecord = serde_json::from_value(json!({
             "schema": 1, "version": 0, "run_id": "r-1", "status": "running", "stage": "admit", "repository": "/r",
@@ -154,4 +154,25 @@ async fn a_stage_without_a_runner_is_told_how_to_get_one() {
         "{alone}"
     );
     assert!(!alive.contains("runner"), "{alive}");
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_run_is_in_no_job() {
+    let world = World::new(true, true).await;
+    let refused = |found: Result<Value, FunctionError>, what: &str| {
+        let error = found.unwrap_err();
+        assert_eq!(error.name, ErrorName::PolicyRefused, "{error}");
+        assert!(error.message.contains(what) && error.message.contains("does not belong to run r-1"), "{error}");
+    };
+    for key in ["runs/r-2/overlay", "held-out/r-1/tests", "runs/r-1/../r-2/overlay"] {
+        let input = json!({
+            "token": "t", "run_id": "r-1", "purpose": "task", "overlay": artefact(key), "held_out": false,
+        });
+        refused(test_runner::handle(&world.context, input).await, key);
+    }
+    world.store.update_run(&world.run_id, |run| run.acceptance = Some(artefact("held-out/r-2/tests"))).await.unwrap();
+    refused(world.ask("t", "acceptance_base", true).await, "held-out/r-2/tests");
+    world.store.update_run(&world.run_id, |run| run.config = artefact("held-out/r-1/tests")).await.unwrap();
+    refused(world.ask("t", "task", false).await, "held-out/r-1/tests");
+    assert!(world.jobs().await.is_empty());
 }

@@ -341,7 +341,10 @@ async fn a_role_asks_for_nothing_but_its_runs_rows_and_objects_and_the_models_ke
                 match operation.as_str() {
                     "GetSecretValue" => assert_eq!(body["SecretId"], "gatewright/local/models"),
                     "GetItem" | "Query" | "PutItem" | "UpdateItem" | "TransactWriteItems" => {
-                        assert!(partitions(body).iter().all(|partition| *partition == "RUN#r-1"), "{asked:?}");
+                        // What others decide by it reads; what it writes lies beside that.
+                        let own = ["RUN#r-1", "RUN#r-1#work"].iter().skip(usize::from(operation != "GetItem"));
+                        let own: Vec<&str> = own.copied().collect();
+                        assert!(partitions(body).iter().all(|partition| own.contains(partition)), "{asked:?}");
                     }
                     _ => panic!("{asked:?}"),
                 }
@@ -351,4 +354,21 @@ async fn a_role_asks_for_nothing_but_its_runs_rows_and_objects_and_the_models_ke
     }
     let expected = ["GET", "GetItem", "GetSecretValue", "PUT", "PutItem", "Query", "TransactWriteItems", "UpdateItem"];
     assert_eq!(seen, expected.map(str::to_owned).into(), "what a role does was heard");
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_run_is_refused() {
+    let world = World::new("r-1", "ada", 1_000, &script()).await;
+    let foreign = world.store.put_json(&id::<RunId>("r-2"), &Overlay::default()).await.unwrap();
+    let held_out = world.store.put_held_out(&world.run, b"{}".to_vec()).await.unwrap();
+    for (field, artefact) in [("overlay", &foreign), ("evidence", &foreign), ("overlay", &held_out)] {
+        let mut input = json!({"run_id": "r-1", "task_id": "t1", "iteration": 1});
+        input[field] = json!(artefact);
+        let error = role_host::handle(&DEVELOPER, &world.context, input, world.deadline_ms).await.unwrap_err();
+        assert_eq!(error.name, ErrorName::PolicyRefused, "{error}");
+        assert!(error.message.contains("does not belong to run r-1"), "{error}");
+    }
+    let asked = world.recorder.taken();
+    let strange = |asked: &Asked| matches!(asked, Asked::Object { key, .. } if !key.starts_with("runs/r-1/"));
+    assert!(!asked.iter().any(strange), "{asked:?}");
 }

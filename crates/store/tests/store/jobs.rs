@@ -10,7 +10,7 @@ use store::{NewEvent, OutboxKind, StoreError};
 
 use crate::world::{World, run_id};
 
-fn job(id: &str) -> CheckJob {
+pub(crate) fn job(id: &str) -> CheckJob {
     CheckJob {
         job_id: JobId::new(id).unwrap(),
         run_id: run_id("r-1"),
@@ -29,7 +29,7 @@ fn job(id: &str) -> CheckJob {
 }
 
 /// What the run is told of a new job.
-fn told() -> NewEvent {
+pub(crate) fn told() -> NewEvent {
     NewEvent::new("checks.queued", "the checks run")
 }
 

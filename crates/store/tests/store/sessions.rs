@@ -53,7 +53,7 @@ async fn a_checkpoint_that_dynamodb_would_refuse_lies_in_the_object_store() {
     held.checkpoint.messages.push(said(SeededRandomness::new(1).hex_id(400_000)));
     world.store.save(&run, &held).await.unwrap();
 
-    let item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
+    let item = world.raw_item("RUN#r-1#work", "SESSION#developer/t1/1").await.unwrap();
     assert!(!item.contains_key("body") && !item.contains_key("body_gz"));
     assert!(item["body_ref"].as_s().unwrap().contains("runs/r-1/records/"));
     let mut next = world.store.take(&run, &session()).await.unwrap();
@@ -71,7 +71,7 @@ async fn what_is_written_is_charged_by_the_kilobyte_so_a_long_body_is_compressed
     let mut held = world.store.take(&run, &session()).await.unwrap();
     held.checkpoint.messages.push(said("a line of a file that says much the same as the next one\n".repeat(500)));
     world.store.save(&run, &held).await.unwrap();
-    let item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
+    let item = world.raw_item("RUN#r-1#work", "SESSION#developer/t1/1").await.unwrap();
     assert!(!item.contains_key("body") && item["body_gz"].as_b().unwrap().as_ref().len() < 1_024, "{item:?}");
     assert_eq!(world.store.take(&run, &session()).await.unwrap().checkpoint, held.checkpoint);
 }
@@ -83,7 +83,7 @@ async fn a_body_that_unpacks_to_more_than_anybody_writes_is_damaged() {
     let huge = "0".repeat(17 << 20);
     held.checkpoint.messages.push(said(huge.clone()));
     world.store.save(&run, &held).await.unwrap();
-    let mut item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
+    let mut item = world.raw_item("RUN#r-1#work", "SESSION#developer/t1/1").await.unwrap();
     assert!(item.remove("body_ref").is_some(), "however well it compresses: {item:?}");
     assert_eq!(world.store.take(&run, &session()).await.unwrap().checkpoint, held.checkpoint);
 
@@ -106,23 +106,23 @@ async fn an_item_with_a_body_says_that_it_may_be_compressed_and_an_older_one_sti
     let of_bodies: Vec<_> = world.raw_items().await.into_iter().filter(|item| item.contains_key("body_gz")).collect();
     assert!(!of_bodies.is_empty() && of_bodies.iter().all(|item| schema(item) == "2"), "{of_bodies:?}");
 
-    let mut old = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
+    let mut old = world.raw_item("RUN#r-1#work", "SESSION#developer/t1/1").await.unwrap();
     old.remove("body_gz");
     old.insert("body".into(), AttributeValue::S(serde_json::to_string(&held.checkpoint).unwrap()));
     old.insert("schema".into(), AttributeValue::N("1".into()));
     world.put_raw(old).await;
     assert_eq!(world.store.take(&run, &session()).await.unwrap().checkpoint, held.checkpoint);
-    assert_eq!(schema(&world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap()), "2");
+    assert_eq!(schema(&world.raw_item("RUN#r-1#work", "SESSION#developer/t1/1").await.unwrap()), "2");
 }
 
 #[tokio::test]
 async fn a_session_of_a_newer_program_is_left_alone() {
     let (world, run) = World::with_run().await;
     world.store.take(&run, &session()).await.unwrap();
-    let mut item = world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap();
+    let mut item = world.raw_item("RUN#r-1#work", "SESSION#developer/t1/1").await.unwrap();
     item.insert("schema".into(), AttributeValue::N("3".into()));
     world.put_raw(item.clone()).await;
     let Err(PortError::Unavailable(message)) = world.store.take(&run, &session()).await else { panic!("it was taken") };
-    assert!(message.contains("RUN#r-1/SESSION#developer/t1/1 has schema 3"), "{message}");
-    assert_eq!(world.raw_item("RUN#r-1", "SESSION#developer/t1/1").await.unwrap(), item);
+    assert!(message.contains("RUN#r-1#work/SESSION#developer/t1/1 has schema 3"), "{message}");
+    assert_eq!(world.raw_item("RUN#r-1#work", "SESSION#developer/t1/1").await.unwrap(), item);
 }
