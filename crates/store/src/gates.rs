@@ -134,7 +134,8 @@ impl Store {
         change(&mut item);
         let key = Key::gate(&item.gate.gate_id);
         let row = self.encode(&item.gate.run_id.clone(), &key, &mut item, version + 1).await?;
-        let outbox = answer.then(|| OutboxItem::row(OutboxKind::Gate, item.gate.gate_id.as_str(), version + 1));
+        let outbox =
+            answer.then(|| OutboxItem::row(OutboxKind::Gate, item.gate.gate_id.as_str(), version + 1, self.now_ms()));
         Ok(self.put_and_answer(&key, row, version, outbox).await?.then_some(item.gate))
     }
 

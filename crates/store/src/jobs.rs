@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use run_model::evidence::CheckJob;
-use run_model::run::Priority;
+use run_model::run::{Priority, RunRecord};
 use run_model::{JobId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +15,8 @@ use crate::{NewEvent, Store, StoreError};
 
 /// How long a job that has ended is kept.
 const KEPT_SECONDS: i64 = 30 * 24 * 3600;
+/// How long a job may wait for a runner before it is forgotten: no state waits for its checks for longer.
+const WAITING_SECONDS: i64 = 7 * 24 * 3600;
 /// How many queued jobs a runner looks at in one query.
 const LOOKED_AT: usize = 50;
 
@@ -48,6 +50,10 @@ enum JobState {
         message: String,
         ended_ms: i64,
     },
+    /// Its run ended before it did: nobody waits for it.
+    Closed {
+        ended_ms: i64,
+    },
 }
 
 impl JobState {
@@ -56,8 +62,13 @@ impl JobState {
         match self {
             Self::Queued => true,
             Self::Claimed { lease_until_ms, .. } => lease_until_ms.is_some_and(|end_ms| end_ms < now_ms),
-            Self::Done { .. } | Self::Failed { .. } => false,
+            Self::Done { .. } | Self::Failed { .. } | Self::Closed { .. } => false,
         }
+    }
+
+    /// Whether it is still to be done, by whomever.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Queued | Self::Claimed { .. })
     }
 }
 
@@ -67,7 +78,13 @@ impl Record for JobItem {
             // The most urgent first, of equals the oldest.
             let rank = Priority::Critical as u8 - self.job.priority as u8;
             let place = format!("{rank}#{}#{}", sortable(self.queued_ms), self.job.job_id);
-            vec![("state", text(word)), ("gsi1pk", text(listing.partition)), ("gsi1sk", text(place))]
+            let expires = number(self.queued_ms / 1000 + WAITING_SECONDS);
+            vec![
+                ("state", text(word)),
+                ("gsi1pk", text(listing.partition)),
+                ("gsi1sk", text(place)),
+                (EXPIRES_AT, expires),
+            ]
         };
         let ended = |word, ended_ms| vec![("state", text(word)), (EXPIRES_AT, number(ended_ms / 1000 + KEPT_SECONDS))];
         match &self.state {
@@ -75,12 +92,17 @@ impl Record for JobItem {
             JobState::Claimed { .. } => waiting("claimed", &Listing::CLAIMED_JOBS),
             JobState::Done { ended_ms, .. } => ended("done", ended_ms),
             JobState::Failed { ended_ms, .. } => ended("failed", ended_ms),
+            JobState::Closed { ended_ms } => ended("closed", ended_ms),
         }
     }
 }
 
 fn what(job: &JobId) -> String {
     format!("job {job}")
+}
+
+fn without_a_run(job: &JobId) -> StoreError {
+    StoreError::Conflict(format!("{}, whose run has ended: stop its checks and claim another", what(job)))
 }
 
 fn not_held(job: &JobId, runner: &str) -> StoreError {
@@ -125,7 +147,8 @@ impl Store {
         Err(StoreError::Conflict(what(&job.job_id)))
     }
 
-    /// Claims the oldest queued job of the highest priority for a runner; `None` if there is none. The claim has no end: for one machine.
+    /// Claims the oldest queued job of the highest priority for a runner; `None` if there is none. A job whose run has ended is
+    /// closed instead. The claim has no end: for one machine.
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`]; [`StoreError::Corrupt`]; [`StoreError::Unavailable`].
@@ -152,12 +175,16 @@ impl Store {
     /// Prolongs a claim until this moment.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if this runner no longer holds the job; [`StoreError::NotFound`]; [`StoreError::Unavailable`].
+    /// [`StoreError::Conflict`] if this runner no longer holds the job, or the job's run has ended, which closes it; [`StoreError::NotFound`]; [`StoreError::Unavailable`].
     pub async fn prolong_job(&self, job: &JobId, runner: &str, until_ms: i64) -> Result<(), StoreError> {
         for _ in 0..ATTEMPTS {
             let found = self.require::<JobItem>(&Key::job(job), what(job)).await?;
             if !matches!(&found.value.state, JobState::Claimed { runner: claimant, .. } if claimant == runner) {
-                return Err(not_held(job, runner));
+                return Err(Self::lost(&found.value, runner));
+            }
+            if self.is_over(&found.value.job.run_id).await? {
+                self.close_job(found).await?;
+                return Err(without_a_run(job));
             }
             let state = JobState::Claimed { runner: runner.to_owned(), lease_until_ms: Some(until_ms) };
             if self.write_job(found, false, |item| item.state = state).await?.is_some() {
@@ -195,7 +222,7 @@ impl Store {
             match &found.value.state {
                 JobState::Claimed { runner: claimant, .. } if claimant == runner => {}
                 JobState::Queued => return Ok(()),
-                _ => return Err(not_held(job, runner)),
+                _ => return Err(Self::lost(&found.value, runner)),
             }
             if self.write_job(found, false, |item| item.state = JobState::Queued).await?.is_some() {
                 return Ok(());
@@ -217,6 +244,54 @@ impl Store {
         Ok(false)
     }
 
+    /// Closes every job of this run that is still to be done: nobody waits for it any more. A job that was queued a moment ago
+    /// may still be missing in the index on AWS; it is closed when a runner would claim it.
+    ///
+    /// # Errors
+    /// As [`Store::claim_job`].
+    pub async fn close_jobs(&self, run: &RunId) -> Result<(), StoreError> {
+        for found in self.open_items(run).await? {
+            self.close_job(found).await?;
+        }
+        Ok(())
+    }
+
+    /// The jobs of this run that are still to be done, claimed or not.
+    ///
+    /// # Errors
+    /// As [`Store::claim_job`].
+    pub async fn open_jobs(&self, run: &RunId) -> Result<Vec<JobId>, StoreError> {
+        Ok(self.open_items(run).await?.into_iter().map(|found| found.value.job.job_id).collect())
+    }
+
+    async fn open_items(&self, run: &RunId) -> Result<Vec<Stored<JobItem>>, StoreError> {
+        let mut open = self.listed(&Listing::QUEUED_JOBS).await?;
+        open.extend(self.listed(&Listing::CLAIMED_JOBS).await?);
+        open.retain(|found| found.value.job.run_id == *run && found.value.state.is_open());
+        Ok(open)
+    }
+
+    /// Closes a job that is still as it was read; one that has just ended stays as it ended, and one that was claimed meanwhile
+    /// is closed at its next heartbeat.
+    async fn close_job(&self, found: Stored<JobItem>) -> Result<(), StoreError> {
+        let ended_ms = self.now_ms();
+        self.write_job(found, false, |item| item.state = JobState::Closed { ended_ms }).await.map(drop)
+    }
+
+    /// Whether a run has ended. One that is not known has not.
+    async fn is_over(&self, run: &RunId) -> Result<bool, StoreError> {
+        let found = self.load::<RunRecord>(&Key::run(run)).await?;
+        Ok(found.is_some_and(|run| run.value.status.is_final()))
+    }
+
+    /// Why a runner cannot go on with a job.
+    fn lost(item: &JobItem, runner: &str) -> StoreError {
+        match item.state {
+            JobState::Closed { .. } => without_a_run(&item.job.job_id),
+            _ => not_held(&item.job.job_id, runner),
+        }
+    }
+
     async fn listed(&self, listing: &'static Listing) -> Result<Vec<Stored<JobItem>>, StoreError> {
         let rows = self.query(Range::of_index(listing), usize::MAX).await?;
         self.decode_listed(&rows).await
@@ -228,6 +303,10 @@ impl Store {
             let looked_at_all = queued.len() < LOOKED_AT;
             // The index may lag behind: only the version in the table decides who was first.
             for found in self.decode_listed::<JobItem>(&queued).await? {
+                if self.is_over(&found.value.job.run_id).await? {
+                    self.close_job(found).await?;
+                    continue;
+                }
                 let claimed = JobState::Claimed { runner: runner.to_owned(), lease_until_ms };
                 let claim = |item: &mut JobItem| item.state = claimed;
                 if let Some(item) = self.write_job(found, false, claim).await? {
@@ -284,7 +363,7 @@ impl Store {
                 JobState::Done { runner: ender, .. } | JobState::Failed { runner: ender, .. } if ender == runner => {
                     return Ok(());
                 }
-                _ => return Err(not_held(job, runner)),
+                _ => return Err(Self::lost(&found.value, runner)),
             }
             if self.write_job(found, true, |item| item.state = end.clone()).await?.is_some() {
                 return Ok(());
@@ -305,7 +384,8 @@ impl Store {
         change(&mut item);
         let key = Key::job(&item.job.job_id);
         let row = self.encode(&item.job.run_id.clone(), &key, &mut item, version + 1).await?;
-        let outbox = answer.then(|| OutboxItem::row(OutboxKind::Job, item.job.job_id.as_str(), version + 1));
+        let outbox =
+            answer.then(|| OutboxItem::row(OutboxKind::Job, item.job.job_id.as_str(), version + 1, self.now_ms()));
         Ok(self.put_and_answer(&key, row, version, outbox).await?.then_some(item))
     }
 
@@ -314,6 +394,9 @@ impl Store {
         let result = match item.state {
             JobState::Done { result, .. } => Ok(result),
             JobState::Failed { name, message, .. } => Err((name, message)),
+            JobState::Closed { .. } => {
+                return Err(StoreError::NotFound(format!("answer of {}, whose run has ended", what(job))));
+            }
             JobState::Queued | JobState::Claimed { .. } => {
                 return Err(StoreError::Conflict(format!("{}, which has not ended yet", what(job))));
             }

@@ -9,7 +9,7 @@ use crate::table::{Attributes, Condition, EXPIRES_AT, Key, Write, number, text};
 use crate::{Store, StoreError};
 
 const OUTBOX_SCHEMA: u32 = 1;
-/// How long an item that is through is kept, for people who look into a delivery.
+/// How long an item is kept, for people who look into a delivery.
 const KEPT_SECONDS: i64 = 7 * 24 * 3600;
 
 /// What an answer is about.
@@ -100,13 +100,15 @@ impl OutboxItem {
     }
 
     /// A fresh item. The version of what it is about makes its id: a second answer to a second token is another item.
-    pub(crate) fn row(kind: OutboxKind, about: &str, version: u64) -> Attributes {
+    /// It expires even if nobody ever delivers it: by then no state waits any more.
+    pub(crate) fn row(kind: OutboxKind, about: &str, version: u64, now_ms: i64) -> Attributes {
         let mut item = Key::outbox(&format!("{}-{about}-{version}", kind.as_str())).attributes();
         item.extend([
             ("schema".into(), number(OUTBOX_SCHEMA)),
             ("kind".into(), text(kind.as_str())),
             ("about".into(), text(about)),
             ("state".into(), text(OutboxState::Waiting.as_str())),
+            (EXPIRES_AT.into(), number(now_ms / 1000 + KEPT_SECONDS)),
         ]);
         item
     }

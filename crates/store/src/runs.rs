@@ -113,7 +113,7 @@ impl Store {
         self.update_run_telling(run, enter).await
     }
 
-    /// Ends a run from outside, with one event, and makes its open gates void. A run that has ended, or has landed, stays as
+    /// Ends a run from outside, with one event, makes its open gates void and closes its open jobs. A run that has ended, or has landed, stays as
     /// it is. Returns the record as it stands.
     ///
     /// # Errors
@@ -136,6 +136,7 @@ impl Store {
         let record = self.modify_telling(run, &Key::run(run), &what(run), end).await?;
         if record.status.is_final() {
             self.void_gates(run).await?;
+            self.close_jobs(run).await?;
         }
         Ok(record)
     }
@@ -156,9 +157,10 @@ impl Store {
         Ok(runs)
     }
 
-    /// Ends a run whose execution has ended without telling it, with one event (`run.ended`), and makes its open gates void. A
-    /// run that has ended, or that another execution carries by now, stays as it is; one whose change has landed has
-    /// succeeded, whatever became of its execution. Returns the record as it stands.
+    /// Ends a run whose execution has ended without telling it, with one event (`run.ended`), makes its open gates void and
+    /// closes its open jobs. A run that has ended, or that another execution carries by now, stays as it is; one whose change
+    /// has landed has succeeded, whatever became of its execution; one that was redriven, and whose execution only says
+    /// again what it had said, has the end that it had. Returns the record as it stands.
     ///
     /// # Errors
     /// As [`Store::update_run`].
@@ -172,7 +174,7 @@ impl Store {
             if record.status.is_final() || record.execution_arn != execution_arn {
                 return None;
             }
-            let ending = record.landed().unwrap_or_else(|| ending.clone());
+            let ending = record.landed().unwrap_or_else(|| record.said_before(ending));
             let told = format!("{}: {}", ending.status.as_str(), ending.outcome.reason);
             record.status = ending.status;
             record.outcome = Some(ending.outcome);
@@ -182,6 +184,7 @@ impl Store {
         let record = self.modify_telling(run, &Key::run(run), &what(run), end).await?;
         if record.status.is_final() && record.execution_arn == execution_arn {
             self.void_gates(run).await?;
+            self.close_jobs(run).await?;
         }
         Ok(record)
     }

@@ -67,6 +67,16 @@ impl RunRecord {
         Some(Ending { status: RunStatus::Succeeded, outcome: Outcome { reason, next_step } })
     }
 
+    /// The end of an execution, in the words that the record has for it: a redriven execution that had told its end comes to the
+    /// same `Fail` state again, whose cause runs reason and next step together.
+    pub fn said_before(&self, ending: &Ending) -> Ending {
+        let before = self.outcome.as_ref().filter(|before| !before.reason.is_empty());
+        match before.filter(|before| ending.outcome.reason.starts_with(&before.reason)) {
+            Some(before) => Ending { status: ending.status, outcome: before.clone() },
+            None => ending.clone(),
+        }
+    }
+
     /// Whether the record says that the run is at work for longer than it can be without a word: its execution should be
     /// asked. `gate_deadline_ms` is the deadline of the gate it waits at.
     pub fn is_overdue(&self, now_ms: i64, gate_deadline_ms: Option<i64>) -> bool {

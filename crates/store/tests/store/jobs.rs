@@ -4,6 +4,7 @@ use futures::future::join_all;
 use run_model::JobId;
 use run_model::Sha256;
 use run_model::evidence::{CheckJob, Purpose};
+use run_model::run::{Ending, Outcome, RunStatus};
 use run_model::snapshot::SnapshotRef;
 use serde_json::{Value, json};
 use store::{NewEvent, OutboxKind, StoreError};
@@ -152,4 +153,74 @@ async fn a_job_that_is_given_back_is_anothers() {
     }
     assert_eq!(claimed(&world, "two").await.as_deref(), Some("j-1"));
     assert!(world.store.give_back_job(&id, "one").await.is_err());
+}
+
+async fn state_of(world: &World, job: &str) -> (String, bool, bool) {
+    let item = world.raw_item(&format!("JOB#{job}"), "JOB").await.unwrap();
+    (item["state"].as_s().unwrap().clone(), item.contains_key("gsi1pk"), item.contains_key("expires_at"))
+}
+
+fn is_over<T: std::fmt::Debug>(told: Result<T, StoreError>) {
+    let told = told.unwrap_err().to_string();
+    assert!(told.ends_with(", whose run has ended: stop its checks and claim another"), "{told}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_leaves_no_job_open() {
+    let (world, run) = World::with_run().await;
+    for id in ["j-1", "j-2"] {
+        world.store.put_job(job(id), "t", told()).await.unwrap();
+    }
+    assert_eq!(state_of(&world, "j-2").await, ("queued".into(), true, true), "nobody has to come for it to go");
+    let claimed = world.store.lease_job("me", i64::MAX).await.unwrap().unwrap().job_id;
+    assert_eq!(world.store.open_jobs(&run).await.unwrap().len(), 2);
+    let outcome = Outcome { reason: "stopped".into(), next_step: "resume".into() };
+    let event = NewEvent::new("run.ended", "stopped");
+    world.store.end_run(&run, RunStatus::Stopped, outcome, event).await.unwrap();
+    assert_eq!(world.store.open_jobs(&run).await.unwrap(), []);
+    for id in ["j-1", "j-2"] {
+        assert_eq!(state_of(&world, id).await, ("closed".into(), false, true));
+    }
+    assert_eq!(world.store.lease_job("me", i64::MAX).await.unwrap(), None);
+    is_over(world.store.prolong_job(&claimed, "me", i64::MAX).await);
+    is_over(world.store.complete_job(&claimed, "me", json!(1)).await);
+    is_over(world.store.fail_job(&claimed, "me", "Internal", "m").await);
+    is_over(world.store.give_back_job(&claimed, "me").await);
+    assert!(world.outbox().await.is_empty(), "nobody waits for an answer");
+}
+
+#[tokio::test]
+async fn an_execution_that_ended_unheard_closes_its_jobs_too() {
+    let (world, run) = World::with_run().await;
+    world.store.put_job(job("j-1"), "t", told()).await.unwrap();
+    let outcome = Outcome { reason: "it was stopped".into(), next_step: "resume".into() };
+    let ending = Ending { status: RunStatus::Stopped, outcome };
+    world.store.end_with_execution(&run, "arn:1", &ending).await.unwrap();
+    assert_eq!(state_of(&world, "j-1").await.0, "closed");
+}
+
+#[tokio::test]
+async fn a_job_that_outlived_its_run_is_closed_when_a_runner_asks() {
+    let (world, run) = World::with_run().await;
+    for id in ["j-1", "j-2"] {
+        world.store.put_job(job(id), "t", told()).await.unwrap();
+    }
+    let claimed = world.store.lease_job("me", i64::MAX).await.unwrap().unwrap().job_id;
+    world.store.update_run(&run, |run| run.status = RunStatus::Failed).await.unwrap();
+    is_over(world.store.prolong_job(&claimed, "me", i64::MAX).await);
+    assert_eq!(world.store.lease_job("other", i64::MAX).await.unwrap(), None);
+    for id in ["j-1", "j-2"] {
+        assert_eq!(state_of(&world, id).await.0, "closed");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_delivers_expires() {
+    let world = World::new().await;
+    world.store.put_job(job("j-1"), "t", told()).await.unwrap();
+    let claimed = world.store.claim_job("me").await.unwrap().unwrap().job_id;
+    world.store.complete_job(&claimed, "me", json!(1)).await.unwrap();
+    let id = &world.outbox().await[0].id;
+    let waiting = world.raw_item(&format!("OUTBOX#{id}"), "OUTBOX").await.unwrap();
+    assert!(waiting.contains_key("expires_at"), "{waiting:?}");
 }
