@@ -98,11 +98,29 @@ enum Refusal {
     ForNow(String),
 }
 
+/// Refusals that another time, or other credentials of the same role, may not meet.
+const PASSING: [&str; 8] = [
+    "ThrottlingException",
+    "Throttling",
+    "TooManyRequestsException",
+    "RequestLimitExceeded",
+    "KmsThrottlingException",
+    "RequestTimeoutException",
+    "ExpiredTokenException",
+    "ExpiredToken",
+];
+
+/// Whether the answer was that this request is wrong (4xx), not that the service is.
+fn is_refused<E>(error: &SdkError<E>) -> bool {
+    error.raw_response().is_some_and(|response| response.status().is_client_error())
+}
+
 impl Refusal {
     fn of<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Self {
         match error.code() {
             Some("TaskTimedOut" | "TaskDoesNotExist" | "InvalidToken") => Self::NobodyWaits,
-            Some(code @ ("InvalidOutput" | "ValidationException")) => Self::ForGood(code.to_owned()),
+            // What blocks one answer would block all that come after it, so only what passes by itself is tried again.
+            Some(code) if is_refused(error) && !PASSING.contains(&code) => Self::ForGood(code.to_owned()),
             Some(code) => Self::ForNow(code.to_owned()),
             None => Self::ForNow("no answer".to_owned()),
         }

@@ -6,6 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sfn::config::retry::RetryConfig;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
 use embedded_cloud::{Attachment, Cloud, CloudOptions, FunctionRegistry};
 use run_model::budget::Budget;
 use run_model::evidence::CheckJob;
@@ -40,6 +47,7 @@ struct World {
     store: Store,
     context: task_callback::Context,
     machines: aws_sdk_sfn::Client,
+    sdk: aws_types::SdkConfig,
     dynamodb: aws_sdk_dynamodb::Client,
     tokens: mpsc::UnboundedReceiver<String>,
     _cloud: Cloud,
@@ -83,6 +91,7 @@ impl World {
             context: task_callback::Context::new(&sdk, names, clock, Arc::new(SeededRandomness::new(3))),
             machines: aws_sdk_sfn::Client::new(&sdk),
             dynamodb: aws_sdk_dynamodb::Client::new(&sdk),
+            sdk,
             store,
             tokens,
             _cloud: cloud,
@@ -154,6 +163,32 @@ impl World {
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Answers for Step Functions, always the same, and lets everything else through.
+#[derive(Clone, Debug)]
+struct Refusing<T> {
+    inner: T,
+    status: u16,
+    code: &'static str,
+}
+
+impl HttpClient for Refusing<SharedHttpClient> {
+    fn http_connector(&self, settings: &HttpConnectorSettings, parts: &RuntimeComponents) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, parts);
+        SharedHttpConnector::new(Refusing { inner, status: self.status, code: self.code })
+    }
+}
+
+impl HttpConnector for Refusing<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if request.headers().get("x-amz-target").is_none_or(|target| !target.contains(".SendTask")) {
+            return self.inner.call(request);
+        }
+        let body = json!({ "__type": self.code, "message": "no" }).to_string();
+        let status = self.status.try_into().unwrap();
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body))))
     }
 }
 
@@ -260,6 +295,31 @@ async fn an_answer_that_can_never_be_given_does_not_block_the_stream() {
     delete.key("pk", text("JOB#j-1")).key("sk", text("JOB")).send().await.unwrap();
     assert!(world.deliver().await.is_empty());
     assert_eq!(world.states().await, [OutboxState::Orphaned]);
+}
+
+#[tokio::test]
+async fn what_step_functions_refuses_is_an_orphan_at_once_and_what_may_pass_is_handed_back() {
+    for (status, code, state) in [
+        (400, "AccessDeniedException", OutboxState::Orphaned),
+        (400, "ValidationException", OutboxState::Orphaned),
+        (400, "SomethingThatNobodyKnowsYet", OutboxState::Orphaned),
+        (400, "ThrottlingException", OutboxState::Waiting),
+        (400, "ExpiredTokenException", OutboxState::Waiting),
+        (500, "ServiceUnavailable", OutboxState::Waiting),
+    ] {
+        let mut world = World::new().await;
+        let inner = world.sdk.http_client().unwrap();
+        let refusing = world.sdk.to_builder().http_client(Refusing { inner, status, code });
+        let sdk = refusing.retry_config(RetryConfig::disabled()).build();
+        let clock = Arc::new(VirtualClock::at(START_MS));
+        let names = world.store.names().clone();
+        world.context = task_callback::Context::new(&sdk, names, clock, Arc::new(SeededRandomness::new(3)));
+        let job = world.job("j-1", "token").await;
+        world.store.complete_job(&job, "runner", json!(1)).await.unwrap();
+        let handed_back = world.deliver().await.len();
+        assert_eq!(world.states().await, [state], "{code}");
+        assert_eq!(handed_back, usize::from(state == OutboxState::Waiting), "{code}");
+    }
 }
 
 #[tokio::test]

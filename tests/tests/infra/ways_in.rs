@@ -72,7 +72,7 @@ fn outbox(template: &Template) -> Vec<String> {
         && mapping["FunctionName"] == json!({ "Ref": "TaskCallback.Alias" })
         && mapping["EventSourceArn"] == json!({ "Fn::GetAtt": ["Table", "StreamArn"] });
     let bounded = mapping["FunctionResponseTypes"] == json!(["ReportBatchItemFailures"])
-        && mapping["MaximumRecordAgeInSeconds"].as_u64().is_some_and(|age| age <= 3600);
+        && mapping["MaximumRecordAgeInSeconds"].as_u64().is_some_and(|age| age <= 900);
     let mut problems = Vec::new();
     if !heard {
         problems.push("task-callback does not hear what is put into the outbox, and that alone".into());
