@@ -87,7 +87,8 @@ async fn carried(context: &Context, detail: &Detail) -> Result<Option<RunRecord>
     Ok(None)
 }
 
-/// Redrive: the execution that had ended goes on, whatever the record said of its end.
+/// Redrive: the execution that had ended goes on, whatever the record said of its end. What it said is kept until there is
+/// another end: an execution that ended in a `Fail` state only ends there again.
 async fn taken_up_again(context: &Context, run: RunRecord) -> Result<RunRecord, FunctionError> {
     let execution_arn = run.execution_arn;
     let go_on = |run: &mut RunRecord| {

@@ -8,7 +8,7 @@ use embedded_cloud::{Attachment, Cloud, CloudOptions};
 use run_model::budget::Budget;
 use run_model::gate::{Binding, Gate, GateKind, GateState};
 use run_model::risk::{Risk, RiskLevel};
-use run_model::run::{RunRecord, RunStatus};
+use run_model::run::{Outcome, RunRecord, RunStatus};
 use run_model::time::{SeededRandomness, VirtualClock};
 use run_model::{ErrorName, GateId, RunId, Sha256};
 use serde_json::{Value, json};
@@ -174,4 +174,28 @@ async fn other_events_are_refused_by_name() {
     for event in [json!({}), other] {
         assert_eq!(events::handle(&world.context, event).await.unwrap_err().name, ErrorName::InvalidInput);
     }
+}
+
+#[tokio::test]
+async fn a_redrive_that_ends_where_it_had_ended_says_what_was_said_before() {
+    let world = World::waiting("r-1").await;
+    let outcome = Outcome { reason: "Task t1 failed: red.".into(), next_step: "Mend it, then resume.".into() };
+    let told = |run: &mut RunRecord| {
+        run.status = RunStatus::LimitReached;
+        run.outcome = Some(outcome.clone());
+    };
+    world.store.update_run(&world.run_id, told).await.unwrap();
+    world.tell("pipeline", "r-1", json!({ "status": "RUNNING", "redriveCount": 1 })).await;
+    assert_eq!(world.run().await.status, RunStatus::Running);
+    let cause = "Task t1 failed: red. Mend it, then resume. (Redrive only ends here again.)";
+    let failed = json!({ "status": "FAILED", "error": "limit_reached", "cause": cause, "redriveCount": 1 });
+    world.tell("pipeline", "r-1", failed).await;
+    assert_eq!((world.run().await.status, world.run().await.outcome), (RunStatus::LimitReached, Some(outcome.clone())));
+
+    // Another end is another end.
+    world.tell("pipeline", "r-1", json!({ "status": "RUNNING", "redriveCount": 2 })).await;
+    world.tell("pipeline", "r-1", json!({ "status": "ABORTED", "redriveCount": 2 })).await;
+    let run = world.run().await;
+    assert_eq!(run.status, RunStatus::Stopped);
+    assert_eq!(run.outcome.unwrap().reason, "It was stopped in Step Functions.");
 }
