@@ -118,7 +118,7 @@ pub async fn handle(
     let telling = Telling { store: &store, role: definition.role.name, task: input.task_id.clone() };
     let ports = Ports {
         model: model.as_ref(),
-        ledger: &store,
+        ledger: &telling,
         sessions: &store,
         observer: &telling,
         tree: &material.tree,

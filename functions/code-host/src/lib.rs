@@ -77,11 +77,23 @@ enum Request {
 /// which pass; `ForgeFailed` if git or the forge failed otherwise; `NotFound`, `Conflict`, `StoreUnavailable` as the store has them.
 pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
     let request = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
-    match request {
-        Request::Snapshot { run_id } => snapshot::snapshot(context, &run_id).await,
-        Request::Publish { run_id } => publish::publish(context, &run_id).await,
-        Request::Land { run_id } => land::land(context, &run_id).await,
-    }
+    let (run, action, done) = match request {
+        Request::Snapshot { run_id } => {
+            let done = snapshot::snapshot(context, &run_id).await;
+            (run_id, "snapshot", done)
+        }
+        Request::Publish { run_id } => {
+            let done = publish::publish(context, &run_id).await;
+            (run_id, "publish", done)
+        }
+        Request::Land { run_id } => {
+            let done = land::land(context, &run_id).await;
+            (run_id, "land", done)
+        }
+    };
+    let error = done.as_ref().err().map(|error| error.name.as_str());
+    tracing::info!(%run, action, error, "acted");
+    done
 }
 
 fn add_notices(run: &mut RunRecord, notices: &[String]) {

@@ -63,6 +63,8 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
     let stage = if input.kind == GateKind::Plan { Stage::PlanGate } else { Stage::Gate };
     context.store.enter_stage(&input.run_id, stage).await?;
     let gate = context.store.open_gate(gate, &input.token).await?;
+    let level = gate.risk.level.as_str();
+    tracing::info!(run = %gate.run_id, gate = %gate.gate_id, risk = level, "a gate stands");
     if let Some(one_shots) = &context.one_shots {
         let look_after = json!({ "run_id": gate.run_id });
         one_shots.at(&format!("gate-{}", gate.gate_id), gate.deadline_ms + GRACE_MS, &look_after).await?;

@@ -100,6 +100,16 @@ enum Request {
 /// `InvalidInput` names the field, the value and the cure; `PolicyRefused` the rule; `MergeConflict` the path; `NotFound`,
 /// `Conflict`, `StoreUnavailable` as the store has them.
 pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let (action, task) = (text(&input["action"]), text(&input["task_id"]));
+    let run = text(&input["run_id"]).or_else(|| text(&input["execution"]["name"]));
+    let done = act(context, input).await;
+    let error = done.as_ref().err().map(|error| error.name.as_str());
+    tracing::info!(run, task, action, error, "acted");
+    done
+}
+
+async fn act(context: &Context, input: Value) -> Result<Value, FunctionError> {
     let request = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
     match request {
         Request::Admit { execution, input } => {

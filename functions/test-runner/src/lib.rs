@@ -75,6 +75,8 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
     if is_without_runner(&store).await? {
         message = format!("{message} once a runner has them; {}", no_runner_is_alive(None));
     }
+    let (run, task) = (&input.run_id, input.task_id.as_ref().map(TaskId::as_str));
+    tracing::info!(%run, task, job = %job_id, purpose = ?input.purpose, "a check is queued");
     let event = NewEvent { task: input.task_id, ..NewEvent::new("checks.queued", message) };
     check_inputs(&store, &job)?;
     store.put_job(job, &input.token, event).await?;
