@@ -1,88 +1,51 @@
 //! Each function's role against what its code can ask for, in both directions.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use serde_json::{Value, json};
-use tests::machines::{functions, repository, roles};
+use tests::machines::{functions, roles};
 use tests::template::{Template, list, logical_id, referred, texts};
 
+use crate::needs::{self, Need, needed};
 use crate::{complains, none, template};
 
-/// What a dependency lets a function ask AWS for. A right is a service, or a secret: three secrets lie in one service.
-const ADAPTERS: &[(&str, &[&str])] = &[
-    ("store", &["dynamodb", "s3"]),
-    ("aws-sdk-dynamodb", &["dynamodb"]),
-    ("aws-sdk-s3", &["s3"]),
-    ("aws-sdk-sfn", &["states"]),
-    ("aws-sdk-lambda", &["lambda"]),
-    // Whoever makes a schedule hands it the role under which it will call.
-    ("aws-sdk-scheduler", &["scheduler", "iam"]),
-    // The providers' keys are for those who speak to providers, the forge's for those who speak to a forge.
-    ("models", &["ModelsSecret"]),
-    ("forge", &["ForgeSecret"]),
-];
-
-/// What the store can do only with one right more: to seal a task token or open it, to look whether a secret is there.
-const CALLS: [(&str, &str); 4] = [
-    (".open_gate(", "SigningSecret"),
-    (".put_job(", "SigningSecret"),
-    (".answer_for(", "SigningSecret"),
-    (".has_secret(", LOOK_AT_SECRETS),
-];
-const LOOK_AT_SECRETS: &str = "secretsmanager:DescribeSecret";
-
-/// Not followed: the host takes nothing from the store but what a stage's resources are called.
-const NAMES_ALONE: &str = "lambda-host";
-
-/// What a function's dependencies and sources can ask for.
-fn needed(function: &str) -> BTreeSet<String> {
-    let crates = reachable(&format!("functions/{function}"));
-    let adapters = ADAPTERS.iter().filter(|(name, _)| crates.contains(*name));
-    let mut rights: BTreeSet<String> =
-        adapters.flat_map(|(_, rights)| rights.iter().map(|right| (*right).to_owned())).collect();
-    let source = source(function);
-    rights.extend(CALLS.iter().filter(|(call, _)| source.contains(call)).map(|(_, right)| (*right).to_owned()));
-    rights
-}
-
-/// The crates that are shipped with a crate, by way of those of this repository.
-fn reachable(folder: &str) -> BTreeSet<String> {
-    let manifest = fs::read_to_string(repository().join(folder).join("Cargo.toml")).unwrap();
-    let manifest: toml::Table = manifest.parse().unwrap();
-    let mut found = BTreeSet::new();
-    for name in manifest["dependencies"].as_table().unwrap().keys().filter(|name| *name != NAMES_ALONE) {
-        let library = format!("crates/{name}");
-        if repository().join(&library).is_dir() {
-            found.append(&mut reachable(&library));
-        }
-        found.insert(name.clone());
-    }
-    found
-}
-
-fn source(function: &str) -> String {
-    let files = fs::read_dir(repository().join(format!("functions/{function}/src"))).unwrap();
-    files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect()
-}
-
-/// What a role allows, apart from writing its own log.
-fn granted(template: &Template, role: &str) -> BTreeSet<String> {
+/// What a role allows, apart from writing its own log and reading the table's stream.
+fn granted(template: &Template, role: &str) -> BTreeSet<Need> {
     let mut rights = BTreeSet::new();
     for statement in template.statements(role) {
-        for action in texts(&statement["Action"]) {
-            let service = action.split(':').next().unwrap();
-            match service {
-                "logs" => {}
-                _ if action == LOOK_AT_SECRETS => drop(rights.insert(action.to_owned())),
-                "secretsmanager" => {
-                    rights.extend(list(&statement["Resource"]).into_iter().filter_map(referred).map(str::to_owned));
-                }
-                _ => drop(rights.insert(service.to_owned())),
-            }
+        let actions = texts(&statement["Action"]);
+        let of_what: Vec<String> =
+            list(&statement["Resource"]).into_iter().flat_map(|resource| objects(statement, resource)).collect();
+        for action in actions.iter().filter(|action| !action.starts_with("logs:") && !STREAM.contains(action)) {
+            rights.extend(of_what.iter().map(|object| ((*action).to_owned(), object.clone())));
         }
     }
     rights
+}
+
+/// What a statement is about, as `needs.rs` calls it.
+fn objects(statement: &Value, resource: &Value) -> Vec<String> {
+    let keys = |operator: &str| texts(&statement["Condition"][operator]["dynamodb:LeadingKeys"]);
+    if *resource == json!({ "Fn::GetAtt": ["Table", "Arn"] }) {
+        return keys("ForAllValues:StringLike").into_iter().map(str::to_owned).collect();
+    }
+    match resource["Fn::Sub"].as_str() {
+        Some("${Table.Arn}/index/gsi1") => {
+            keys("ForAllValues:StringEquals").into_iter().map(|key| format!("gsi1 {key}")).collect()
+        }
+        Some(arn) if arn.starts_with("${Bucket.Arn}/") => vec![arn["${Bucket.Arn}/".len()..].to_owned()],
+        Some(arn) if arn.ends_with(":execution:gatewright-${Stage}-pipeline:*") => vec!["execution:pipeline".into()],
+        Some(arn) if arn.ends_with(":schedule/${Schedules}/*") => vec!["Schedules".into()],
+        _ => vec![referred(resource).map_or_else(|| resource.to_string(), str::to_owned)],
+    }
+}
+
+/// What reads the table's stream: see [`the_stream`].
+const STREAM: [&str; 4] =
+    ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"];
+
+fn told((action, object): &Need) -> String {
+    format!("{action} on {object}")
 }
 
 fn problems(template: &Template) -> Vec<String> {
@@ -90,8 +53,12 @@ fn problems(template: &Template) -> Vec<String> {
     for name in functions() {
         let role = format!("{}Role", logical_id(&name));
         let (needed, granted) = (needed(&name), granted(template, &role));
-        problems.extend(needed.difference(&granted).map(|right| format!("{name} needs {right} and {role} has it not")));
-        problems.extend(granted.difference(&needed).map(|right| format!("{role} has {right} and {name} needs it not")));
+        problems.extend(
+            needed.difference(&granted).map(|need| format!("{name} needs {} and {role} has it not", told(need))),
+        );
+        problems.extend(
+            granted.difference(&needed).map(|need| format!("{role} has {} and {name} needs it not", told(need))),
+        );
         problems.extend(own_log(template, &name));
         problems.extend(the_stream(template, &name));
         problems.extend(rows(template, &role));
@@ -129,10 +96,8 @@ fn the_stream(template: &Template, name: &str) -> Option<String> {
     let fed = mappings.iter().any(|(_, mapping)| referred(&mapping["FunctionName"]) == Some(&id));
     let statements = template.statements(&format!("{id}Role"));
     let actions: BTreeSet<&str> = statements.iter().flat_map(|statement| texts(&statement["Action"])).collect();
-    let reading =
-        ["dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"];
-    let count = reading.iter().filter(|action| actions.contains(*action)).count();
-    let right = count == if fed { reading.len() } else { 0 };
+    let count = STREAM.iter().filter(|action| actions.contains(*action)).count();
+    let right = count == if fed { STREAM.len() } else { 0 };
     (!right).then(|| format!("{id}Role and the mapping of the table's stream do not agree"))
 }
 
@@ -176,9 +141,13 @@ fn agent(template: &Template, name: &str) -> Vec<String> {
             "s3" => statement["Resource"] == json!({ "Fn::Sub": "${Bucket.Arn}/runs/*" }),
             "dynamodb" => {
                 statement["Resource"] == json!({ "Fn::GetAtt": ["Table", "Arn"] })
-                    && statement["Condition"] == json!({ "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["RUN#*"] } })
-                    // Without a key in the request the condition would hold of nothing, which is to say always.
-                    && actions.iter().all(|action| *action != "dynamodb:Scan")
+                    && match texts(&statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])[..] {
+                        // What others decide by, it may read.
+                        ["RUN#*"] => actions == ["dynamodb:GetItem"],
+                        // Without a key in the request the condition would hold of nothing, which is to say always.
+                        ["RUN#*#work"] => actions.iter().all(|action| *action != "dynamodb:Scan"),
+                        _ => false,
+                    }
             }
             _ => false,
         };
@@ -195,10 +164,26 @@ fn each_function_has_the_rights_that_its_code_needs_and_no_others() {
 }
 
 #[test]
-fn the_mapping_tells_functions_apart() {
-    assert_eq!(needed("tester"), ["ModelsSecret", "dynamodb", "s3"].map(str::to_owned).into());
-    assert_eq!(needed("task-callback"), ["SigningSecret", "dynamodb", "s3", "states"].map(str::to_owned).into());
-    assert_eq!(needed("run-control"), ["dynamodb", "iam", "s3", "scheduler"].map(str::to_owned).into());
+fn the_table_of_needs_knows_every_call() {
+    none(&needs::gaps());
+    none(&functions().iter().flat_map(|name| needs::unread_clients(name)).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_table_tells_functions_apart() {
+    let of = |function: &str| needed(function).iter().map(told).collect::<Vec<_>>();
+    let role = [
+        "dynamodb:GetItem on RUN#*",
+        "dynamodb:PutItem on RUN#*#work",
+        "dynamodb:Query on RUN#*#work",
+        "dynamodb:UpdateItem on RUN#*#work",
+        "s3:GetObject on runs/*",
+        "s3:PutObject on runs/*",
+        "secretsmanager:GetSecretValue on ModelsSecret",
+    ];
+    assert_eq!(of("tester"), role);
+    let of_gates = of("code-host").into_iter().filter(|need| need.contains("GATE")).collect::<Vec<_>>();
+    assert_eq!(of_gates, ["dynamodb:GetItem on GATE#*"], "what it checks, it cannot write");
 }
 
 fn statements<'a>(template: &'a mut Template, role: &str) -> &'a mut Vec<Value> {
@@ -212,16 +197,20 @@ fn a_right_too_many_or_too_few_is_seen() {
             "Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": { "Fn::GetAtt": ["ForgeSecret", "Id"] },
         }));
     };
-    complains(problems, too_many, "RunControlRole has ForgeSecret and run-control needs it not");
+    complains(
+        problems,
+        too_many,
+        "RunControlRole has secretsmanager:GetSecretValue on ForgeSecret and run-control needs it not",
+    );
     let too_few = |template: &mut Template| {
         statements(template, "CodeHostRole").retain(|statement| !statement.to_string().contains("ForgeSecret"));
     };
-    complains(problems, too_few, "code-host needs ForgeSecret");
+    complains(problems, too_few, "code-host needs secretsmanager:GetSecretValue on ForgeSecret");
     let of_all_agents = |template: &mut Template| {
         let document = &mut template.properties_mut("AgentRights")["PolicyDocument"]["Statement"];
         document.as_array_mut().unwrap().retain(|statement| !statement.to_string().contains("ModelsSecret"));
     };
-    complains(problems, of_all_agents, "developer needs ModelsSecret");
+    complains(problems, of_all_agents, "developer needs secretsmanager:GetSecretValue on ModelsSecret");
     let unheard = |template: &mut Template| {
         statements(template, "TaskCallbackRole").retain(|statement| !statement.to_string().contains("GetRecords"));
     };
@@ -231,13 +220,67 @@ fn a_right_too_many_or_too_few_is_seen() {
     };
     complains(problems, unread, "ApiRole: the right to the index");
     let at_once = |template: &mut Template| {
-        statements(template, "EventsRole")[1]["Action"].as_array_mut().unwrap().push("dynamodb:BatchGetItem".into());
+        statements(template, "GateOpenRole")[1]["Action"].as_array_mut().unwrap().push("dynamodb:BatchGetItem".into());
     };
-    complains(problems, at_once, "EventsRole: the right to the index");
+    complains(problems, at_once, "GateOpenRole: the right to the index");
     let anothers_log = |template: &mut Template| {
         statements(template, "TesterRole")[0]["Resource"] = json!({ "Fn::GetAtt": ["ApiLogs", "Arn"] });
     };
     complains(problems, anothers_log, "TesterRole does not have the right to its own log");
+}
+
+/// Takes an action out of all of a role's own statements.
+fn without(action: &'static str, role: &'static str) -> impl FnOnce(&mut Template) {
+    move |template: &mut Template| {
+        for statement in statements(template, role) {
+            let left: Vec<Value> =
+                texts(&statement["Action"]).into_iter().filter(|found| *found != action).map(Value::from).collect();
+            statement["Action"] = left.into();
+        }
+    }
+}
+
+/// Gives a role one statement more.
+fn with(statement: Value, role: &'static str) -> impl FnOnce(&mut Template) {
+    move |template: &mut Template| statements(template, role).push(statement)
+}
+
+#[test]
+fn an_action_too_many_or_too_few_is_seen() {
+    let unwritten = without("dynamodb:PutItem", "GateOpenRole");
+    complains(problems, unwritten, "gate-open needs dynamodb:PutItem on GATE#*");
+    let unlisted = without("dynamodb:Query", "TestRunnerRole");
+    complains(problems, unlisted, "test-runner needs dynamodb:Query on RUNNERS");
+    let deleting = json!({
+        "Effect": "Allow", "Action": "s3:DeleteObject", "Resource": { "Fn::Sub": "${Bucket.Arn}/runs/*" },
+    });
+    complains(
+        problems,
+        with(deleting, "EventsRole"),
+        "EventsRole has s3:DeleteObject on runs/* and events needs it not",
+    );
+    let stopping = json!({
+        "Effect": "Allow", "Action": "states:StopExecution",
+        "Resource": { "Fn::Sub": "arn:aws:states:::execution:gatewright-${Stage}-pipeline:*" },
+    });
+    complains(problems, with(stopping, "ApiRole"), "ApiRole has states:StopExecution on execution:pipeline");
+}
+
+#[test]
+fn a_key_too_many_or_too_few_is_seen() {
+    let approving = json!({
+        "Effect": "Allow", "Action": ["dynamodb:PutItem"], "Resource": { "Fn::GetAtt": ["Table", "Arn"] },
+        "Condition": { "ForAllValues:StringLike": { "dynamodb:LeadingKeys": ["GATE#*"] } },
+    });
+    complains(problems, with(approving, "CodeHostRole"), "CodeHostRole has dynamodb:PutItem on GATE#*");
+    let blind = |template: &mut Template| {
+        statements(template, "GateCallbackRole").retain(|statement| !statement.to_string().contains("PRINCIPAL#*"));
+    };
+    complains(problems, blind, "gate-callback needs dynamodb:GetItem on PRINCIPAL#*");
+    let every_object = json!({
+        "Effect": "Allow", "Action": "s3:GetObject", "Resource": { "Fn::Sub": "${Bucket.Arn}/held-out/*" },
+    });
+    complains(problems, with(every_object, "CodeHostRole"), "CodeHostRole has s3:GetObject on held-out/*");
 }
 
 #[test]
@@ -272,10 +315,16 @@ fn an_agent_that_reaches_further_is_seen() {
     };
     complains(problems, rows, "reaches beyond what an agent gets");
     let objects = |template: &mut Template| {
-        template.properties_mut("AgentRights")["PolicyDocument"]["Statement"][1]["Resource"] =
+        template.properties_mut("AgentRights")["PolicyDocument"]["Statement"][2]["Resource"] =
             json!({ "Fn::Sub": "${Bucket.Arn}/*" });
     };
     complains(problems, objects, "reaches beyond what an agent gets");
+    // A forged risk, evidence or approval would lie there.
+    let deciding = |template: &mut Template| {
+        template.properties_mut("AgentRights")["PolicyDocument"]["Statement"][0]["Action"] =
+            json!(["dynamodb:GetItem", "dynamodb:PutItem"]);
+    };
+    complains(problems, deciding, "reaches beyond what an agent gets");
     let index = |template: &mut Template| {
         statements(template, "ReviewerRole").push(json!({
             "Effect": "Allow", "Action": "dynamodb:Query", "Resource": { "Fn::Sub": "${Table.Arn}/index/gsi1" },

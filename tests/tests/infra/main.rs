@@ -11,6 +11,7 @@ mod bounds;
 mod functions;
 mod machines;
 mod names;
+mod needs;
 mod table;
 mod ways_in;
 
