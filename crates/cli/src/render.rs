@@ -81,7 +81,8 @@ pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
     line(&mut text, &format!("\n{}", standing(gate)));
     line(&mut text, &format!("Risk: {}", gate.risk.level.as_str()));
     for reason in &gate.risk.reasons {
-        line(&mut text, &format!("  {:<8} {}", reason.level.as_str(), hanging(&reason.detail, "           ")));
+        let (level, rule) = (reason.level.as_str(), &reason.rule);
+        line(&mut text, &format!("  {level:<8} {rule}: {}", hanging(&reason.detail, "           ")));
     }
     if gate.binding.kind == GateKind::Plan {
         text.push_str(&plan(facts));

@@ -10,6 +10,7 @@ pub struct PathRules {
     protected: GlobSet,
     test_paths: GlobSet,
     manifests: GlobSet,
+    commands: GlobSet,
 }
 
 impl PathRules {
@@ -22,7 +23,14 @@ impl PathRules {
             protected: compile("policy.protected", &config.protected)?,
             test_paths: compile("policy.test_paths", &config.test_paths)?,
             manifests: compile("policy.manifests", &config.manifests)?,
+            commands: compile("checks.command", &named_by_commands(config))?,
         })
+    }
+
+    /// Whether a command that sets up, warms up or checks the project names this path, or its end: a command may have changed
+    /// its folder.
+    pub fn is_command(&self, path: &str) -> bool {
+        self.commands.is_match(path)
     }
 
     /// Whether a change to this path is critical.
@@ -39,6 +47,21 @@ impl PathRules {
     pub fn is_manifest(&self, path: &str) -> bool {
         self.manifests.is_match(path)
     }
+}
+
+/// Every word of every command, as a glob of files that it may mean.
+fn named_by_commands(config: &RunConfig) -> Vec<String> {
+    let checks = config.checks.iter().map(|check| &check.command);
+    let lines = config.setup.iter().chain(&config.warm_up).map(|command| &command.command).chain(checks);
+    let words = lines.flat_map(|line| line.split(|c: char| c.is_whitespace() || "'\"`;|&()<>=$".contains(c)));
+    let names = words.map(|word| word.trim_start_matches(['.', '/']).trim_end_matches('/'));
+    names.filter(|name| !name.is_empty()).map(glob_of_word).collect()
+}
+
+/// A word that is no glob stands for itself.
+fn glob_of_word(word: &str) -> String {
+    let glob = format!("**/{word}");
+    if GlobBuilder::new(&glob).build().is_ok() { glob } else { format!("**/{}", globset::escape(word)) }
 }
 
 fn compile(key: &str, globs: &[String]) -> Result<GlobSet, ConfigError> {
@@ -58,6 +81,7 @@ fn compile(key: &str, globs: &[String]) -> Result<GlobSet, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{CheckSpec, CommandSpec, TestFormat};
 
     #[test]
     fn the_default_globs_tell_the_kinds_of_paths_apart() {
@@ -92,6 +116,20 @@ mod tests {
                 && rules.is_manifest("a/b/Cargo.lock")
                 && !rules.is_manifest("src/Cargo.rs")
         );
+    }
+
+    #[test]
+    fn what_a_command_names_is_known() {
+        let check = |command: &str| CheckSpec { name: "c".into(), command: command.into(), format: TestFormat::Plain };
+        let checks = vec![check("sh ./check.sh && cd ci; bash 'lint.sh'"), check("sh scripts/*.sh {broken [word")];
+        let setup = vec![CommandSpec { name: "s".into(), command: "PATH=$(tools/path) ./install".into() }];
+        let rules = PathRules::new(&RunConfig { checks, setup, ..RunConfig::default() }).unwrap();
+        for path in ["check.sh", "ci/lint.sh", "scripts/any.sh", "tools/path", "install"] {
+            assert!(rules.is_command(path), "{path}");
+        }
+        for path in ["src/lib.rs", "check.sh/README.md", "other.sh", "scripts/deep/any.sh"] {
+            assert!(!rules.is_command(path), "{path}");
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@ mod describe;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use acceptance::{AcceptanceResult, RegressionProof, acceptance, regression_proof};
+pub use acceptance::{
+    AcceptanceResult, HeldOutOnBase, RegressionProof, acceptance, held_out_on_base, regression_proof,
+};
 pub use describe::{describe_evidence, describe_red_base};
 use serde::{Deserialize, Serialize};
 

@@ -4,10 +4,13 @@ mod change;
 mod operation;
 mod paths;
 mod plan;
+mod prose;
 
 pub use change::{ChangeFacts, PathClass, PathFacts, RiskHint, assess_change};
 pub use operation::{Environment, Operation, assess_operation};
+pub use paths::is_prose;
 pub use plan::assess_plan;
+pub use prose::is_included;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -20,6 +20,18 @@ impl Store {
         snapshot: &SnapshotRef,
         paths: &BTreeSet<RepoPath>,
     ) -> Result<BTreeMap<RepoPath, String>, StoreError> {
+        self.base_texts(snapshot, |path| paths.contains(path)).await
+    }
+
+    /// The contents of all the base's text files whose path is `wanted`.
+    ///
+    /// # Errors
+    /// As [`Store::base_contents`].
+    pub async fn base_texts(
+        &self,
+        snapshot: &SnapshotRef,
+        wanted: impl Fn(&RepoPath) -> bool + Send,
+    ) -> Result<BTreeMap<RepoPath, String>, StoreError> {
         let bytes = self.get_object(&snapshot.archive_key).await?;
         let damaged = |problem: &dyn ToString| {
             StoreError::corrupt(format!("object {}", snapshot.archive_key), problem.to_string())
@@ -33,7 +45,7 @@ impl Store {
             let mut entry = entry.map_err(|error| damaged(&error))?;
             let path =
                 String::from_utf8(entry.path_bytes().into_owned()).ok().and_then(|path| RepoPath::new(path).ok());
-            let Some(path) = path.filter(|path| entry.header().entry_type().is_file() && paths.contains(path)) else {
+            let Some(path) = path.filter(|path| entry.header().entry_type().is_file() && wanted(path)) else {
                 continue;
             };
             let mut content = Vec::new();

@@ -8,9 +8,10 @@ use run_model::evidence::{Evidence, Purpose};
 use run_model::gate::GateKind;
 use run_model::judge::{self, AcceptanceResult, Judgement};
 use run_model::plan::Plan;
-use run_model::risk::{ChangeFacts, PathClass, PathFacts, RiskHint, assess_change};
+use run_model::risk::{ChangeFacts, PathClass, PathFacts, RiskHint, assess_change, is_included, is_prose};
 use run_model::run::{ArtefactRef, Ending, Outcome, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
 use run_model::scan::{ScanFinding, scan};
+use run_model::snapshot::SnapshotRef;
 use run_model::verdict::Verdict;
 use run_model::{ErrorName, FunctionError, RepoPath, RunId, Sha256};
 use serde_json::{Value, json};
@@ -24,7 +25,13 @@ pub(crate) fn bad_config(problem: ConfigError) -> FunctionError {
 
 /// What the settings say of a path.
 pub(crate) fn classify(rules: &PathRules, path: &str) -> PathClass {
-    PathClass { protected: rules.is_protected(path), manifest: rules.is_manifest(path), test: rules.is_test(path) }
+    PathClass {
+        protected: rules.is_protected(path),
+        manifest: rules.is_manifest(path),
+        test: rules.is_test(path),
+        command: rules.is_command(path),
+        included: false,
+    }
 }
 
 /// One change set from all tasks, or the end that a task's end means.
@@ -194,9 +201,13 @@ async fn measure(
     let base = base_contents(context, run, &overlay).await?;
     let content = |path: &RepoPath| base.get(path).cloned();
     let rules = PathRules::new(&context.config(run).await?).map_err(bad_config)?;
+    let included = included(context, run, &overlay).await?;
     let now = context.evidence(run, Purpose::Final).await?;
     Ok(Measured {
-        paths: PathFacts::of(&overlay, &content, &|path| classify(&rules, path.as_str())),
+        paths: PathFacts::of(&overlay, &content, &|path| PathClass {
+            included: included.contains(path),
+            ..classify(&rules, path.as_str())
+        }),
         judgement: judge::judge(&context.evidence(run, Purpose::Baseline).await?, &now),
         acceptance: accepted(context, run, &now, acceptance).await?,
         findings: scan(&overlay, &content),
@@ -218,14 +229,30 @@ async fn change_set(context: &Context, run: &RunRecord) -> Result<ChangeSet, Fun
     Ok(context.store.get_json(run.change_set.as_ref().ok_or_else(missing)?).await?)
 }
 
+/// Which of the changed files a Rust source of the base takes in. Asked only of a change that is prose alone: any other
+/// waits for a person anyway.
+async fn included(context: &Context, run: &RunRecord, overlay: &Overlay) -> Result<BTreeSet<RepoPath>, FunctionError> {
+    if !overlay.paths().all(|path| is_prose(path.as_str())) {
+        return Ok(BTreeSet::new());
+    }
+    let is_source = |path: &RepoPath| path.as_str().ends_with(".rs");
+    let sources = context.store.base_texts(taken(run)?, is_source).await?;
+    let is_included = |path: &&RepoPath| is_included(path, sources.values().map(String::as_str));
+    Ok(overlay.paths().filter(is_included).cloned().collect())
+}
+
+fn taken(run: &RunRecord) -> Result<&SnapshotRef, FunctionError> {
+    let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no snapshot", run.run_id));
+    run.snapshot.as_ref().ok_or_else(missing)
+}
+
 async fn base_contents(
     context: &Context,
     run: &RunRecord,
     overlay: &Overlay,
 ) -> Result<BTreeMap<RepoPath, String>, FunctionError> {
-    let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no snapshot", run.run_id));
     let paths: BTreeSet<RepoPath> = overlay.paths().cloned().collect();
-    Ok(context.store.base_contents(run.snapshot.as_ref().ok_or_else(missing)?, &paths).await?)
+    Ok(context.store.base_contents(taken(run)?, &paths).await?)
 }
 
 async fn accepted(
@@ -296,6 +323,9 @@ fn told(measured: &Measured) -> String {
     let colour = if measured.judgement.green { "green" } else { "red" };
     let acceptance = match &measured.acceptance {
         None => "",
+        Some(AcceptanceResult { ok: true, base_fails: false, .. }) => {
+            ", the held-out tests pass, as they do on the base"
+        }
         Some(AcceptanceResult { ok: true, .. }) => ", the held-out tests pass",
         Some(_) => ", the held-out tests are not met",
     };

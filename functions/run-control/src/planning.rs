@@ -4,7 +4,7 @@ use run_model::change_set::Overlay;
 use run_model::design::Design;
 use run_model::evidence::{Evidence, Purpose};
 use run_model::gate::GateKind;
-use run_model::judge;
+use run_model::judge::{self, HeldOutOnBase};
 use run_model::plan::{AcceptedPlan, Plan};
 use run_model::risk::assess_plan;
 use run_model::run::{ArtefactRef, RunRecord, Stage, TaskRecord, TaskStatus};
@@ -22,15 +22,40 @@ pub(crate) async fn baseline(
     acceptance: Option<ArtefactRef>,
 ) -> Result<Value, FunctionError> {
     let base: Evidence = context.store.get_json(&evidence).await?;
-    let notice = judge::describe_red_base(&base);
+    let held_out = match &acceptance {
+        Some(acceptance) => held_out_notice(&base, &context.store.get_json(acceptance).await?)?,
+        None => None,
+    };
+    let notices: Vec<String> = judge::describe_red_base(&base).into_iter().chain(held_out).collect();
     let record = |run: &mut RunRecord| {
         run.evidence = vec![(Purpose::Baseline, evidence.clone())];
         run.evidence.extend(acceptance.clone().map(|evidence| (Purpose::AcceptanceBase, evidence)));
-        run.notices.extend(notice.clone().filter(|notice| !run.notices.contains(notice)));
+        for notice in &notices {
+            if !run.notices.contains(notice) {
+                run.notices.push(notice.clone());
+            }
+        }
         NewEvent::new("baseline.recorded", judge::describe_evidence(&base))
     };
     context.store.update_run_telling(&run_id, record).await?;
     Ok(json!({}))
+}
+
+/// What has to be said of held-out tests that do not fail on the base.
+///
+/// # Errors
+/// [`ErrorName::InvalidInput`] if the checks do not run them at all: the change could never meet them.
+fn held_out_notice(base: &Evidence, with: &Evidence) -> Result<Option<String>, FunctionError> {
+    match judge::held_out_on_base(base, with) {
+        HeldOutOnBase::Fails => Ok(None),
+        HeldOutOnBase::Passes => Ok(Some(
+            "The held-out tests pass on the base already: that they pass on the change will prove nothing.".into(),
+        )),
+        HeldOutOnBase::Unmeasured => Err(FunctionError::invalid(
+            "acceptance",
+            "no check of this project runs the held-out tests: lay them where the checks look for tests",
+        )),
+    }
 }
 
 /// Checks the plan by rules and writes its tasks down.

@@ -1,7 +1,9 @@
 //! What people are shown, word for word.
 
 use super::*;
+use run_model::change_set::{Edit, Overlay};
 use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Exit, TestOutcome, TestResult};
+use run_model::risk::{ChangeFacts, PathClass, PathFacts, Risk, assess_change};
 use serde_json::{Value, json};
 
 /// A run in this status that changed a file, measured it and has these fields besides.
@@ -96,14 +98,20 @@ fn gate_of(kind: &str, state: Value) -> Gate {
             "kind": kind, "base_commit": "0123456789abcdef", "content_sha256": "0".repeat(64),
             "target": "gatewright/r-1",
         },
-        "risk": { "level": "medium", "reasons": [
-            { "level": "medium", "rule": "source", "detail": "source code changes" },
-            { "level": "low", "rule": "docs", "detail": "documentation changes" },
-        ] },
+        "risk": measured_risk(),
         "summary": "it is made right\nRisk: low",
         "opened_ms": 0, "deadline_ms": 1_800_000, "state": state,
     }))
     .unwrap()
+}
+
+/// The risk of a change that takes a public function away and tells of it, by the rules.
+fn measured_risk() -> Risk {
+    let edit = |path: &str, text: &str| (RepoPath::new(path).unwrap(), Edit::Write(text.to_owned()));
+    let overlay = Overlay([edit("README.md", "# New\n"), edit("src/lib.rs", "fn new() {}\n")].into());
+    let base = |path: &RepoPath| (path.as_str() == "src/lib.rs").then(|| "pub fn old() {}\n".to_owned());
+    let paths = PathFacts::of(&overlay, &base, &|_| PathClass::default());
+    assess_change(&ChangeFacts { paths, regression_proof: Some(false), ..ChangeFacts::default() })
 }
 
 #[test]

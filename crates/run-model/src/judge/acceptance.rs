@@ -85,6 +85,29 @@ pub fn acceptance(
     }
 }
 
+/// What the held-out tests show on the base, before anything is paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldOutOnBase {
+    /// Something fails with them, as it should.
+    Fails,
+    /// Tests of theirs ran, and all of them pass: they cannot tell the change from the base.
+    Passes,
+    /// The checks measured with them what they measured without.
+    Unmeasured,
+}
+
+/// Judges the held-out tests on the base: `base_plain` without and `base_with` with their files.
+pub fn held_out_on_base(base_plain: &Evidence, base_with: &Evidence) -> HeldOutOnBase {
+    let (plain, with) = (outcomes(base_plain), outcomes(base_with));
+    if !judge(base_plain, base_with).green {
+        HeldOutOnBase::Fails
+    } else if plain == with {
+        HeldOutOnBase::Unmeasured
+    } else {
+        HeldOutOnBase::Passes
+    }
+}
+
 fn fails(evidence: &Evidence, outcome: Option<TestOutcome>, check: &str) -> bool {
     match outcome {
         Some(outcome) => outcome == TestOutcome::Failed,

@@ -4,10 +4,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::paths::{configures_checks, is_documentation};
+use super::paths::{configures_checks, is_prose};
+use super::prose::adds_examples;
 use super::{Risk, RiskLevel, RiskReason};
 use crate::RepoPath;
-use crate::change_set::Overlay;
+use crate::change_set::{Edit, Overlay};
 use crate::diff::{BaseContent, FileChange, FileDiff, diff};
 use crate::judge::Judgement;
 use crate::scan::ScanFinding;
@@ -26,6 +27,10 @@ pub struct PathClass {
     pub manifest: bool,
     /// Tests.
     pub test: bool,
+    /// A command that sets up or checks the project names it.
+    pub command: bool,
+    /// A program of the project takes it in: see [`super::is_included`].
+    pub included: bool,
 }
 
 /// One changed file.
@@ -47,6 +52,8 @@ pub struct PathFacts {
     pub removed_public_lines: usize,
     /// How many of the lines that come hold `unsafe` code.
     pub added_unsafe_lines: usize,
+    /// Whether prose comes with code that a documentation test may run.
+    pub adds_examples: bool,
 }
 
 /// A level that somebody asks for; it can raise the risk and never lower it.
@@ -82,10 +89,16 @@ impl PathFacts {
         base_content: BaseContent<'_>,
         classify: &dyn Fn(&RepoPath) -> PathClass,
     ) -> Vec<Self> {
-        diff(overlay, base_content).iter().map(|file| Self::of_file(file, classify(&file.path))).collect()
+        let of_file = |file: &FileDiff| {
+            let examples = is_prose(file.path.as_str())
+                && matches!(overlay.0.get(&file.path), Some(Edit::Write(new))
+                    if adds_examples(&base_content(&file.path).unwrap_or_default(), new));
+            Self { adds_examples: examples, ..Self::of_lines(file, classify(&file.path)) }
+        };
+        diff(overlay, base_content).iter().map(of_file).collect()
     }
 
-    fn of_file(file: &FileDiff, class: PathClass) -> Self {
+    fn of_lines(file: &FileDiff, class: PathClass) -> Self {
         let removed = |pattern: &Regex| file.removed.iter().filter(|line| pattern.is_match(&line.text)).count();
         let is_rust = file.path.as_str().ends_with(".rs");
         Self {
@@ -97,12 +110,18 @@ impl PathFacts {
             removed_test_lines: removed(&TEST_LINE),
             removed_public_lines: if class.test { 0 } else { removed(&PUBLIC_LINE) },
             added_unsafe_lines: file.added.iter().filter(|line| is_rust && UNSAFE_LINE.is_match(&line.text)).count(),
+            adds_examples: false,
         }
     }
 
-    /// Whether it is documentation and nothing else by the settings.
+    /// Whether it is documentation and nothing else: prose that the settings say nothing of and that nothing runs.
     pub fn is_documentation(&self) -> bool {
-        is_documentation(self.path.as_str()) && self.class == PathClass::default()
+        is_prose(self.path.as_str()) && self.class == PathClass::default() && !self.adds_examples
+    }
+
+    /// Whether it is prose that is more: a program takes it in, or code in it may run.
+    fn is_live_prose(&self) -> bool {
+        is_prose(self.path.as_str()) && (self.class.included || self.adds_examples)
     }
 
     /// Whether an existing test loses something: adding to the end of a test file takes nothing away.
@@ -167,10 +186,13 @@ fn path_rules(paths: &[PathFacts]) -> impl Iterator<Item = RiskReason> {
     [
         rule(RiskLevel::Critical, "protected path", &|path| path.class.protected),
         rule(RiskLevel::Critical, "dependencies", &|path| path.class.manifest),
-        rule(RiskLevel::High, "check configuration", &|path| configures_checks(path.path.as_str())),
+        rule(RiskLevel::High, "check configuration", &|path| {
+            path.class.command || configures_checks(path.path.as_str())
+        }),
         rule(RiskLevel::High, "existing test changed", &PathFacts::weakens_tests),
         rule(RiskLevel::High, "public interface changed", &|path| path.removed_public_lines > 0),
         rule(RiskLevel::High, "unsafe code", &|path| path.added_unsafe_lines > 0),
+        rule(RiskLevel::Medium, "documentation that runs", &PathFacts::is_live_prose),
         rule(RiskLevel::High, "file deleted", &|path| path.change == FileChange::Deleted && !path.is_documentation()),
     ]
     .into_iter()
@@ -239,6 +261,8 @@ mod tests {
             protected: path.as_str().starts_with(".github/"),
             manifest: path.as_str() == "Cargo.toml",
             test: path.as_str().starts_with("tests/"),
+            command: path.as_str() == "ci/check.sh",
+            included: path.as_str() == "src/lib.md",
         }
     }
 
@@ -279,6 +303,20 @@ mod tests {
         assert_eq!(both.0, RiskLevel::Medium);
         assert_eq!(touching(&[("data.txt", Some("x"))]).0, RiskLevel::Medium);
         assert_eq!(touching(&[("requirements.md", None)]).0, RiskLevel::Low);
+    }
+
+    #[test]
+    fn documentation_that_runs_is_no_documentation() {
+        let live = (RiskLevel::Medium, vec!["code".to_owned(), "documentation that runs".to_owned()]);
+        assert_eq!(touching(&[("src/lib.md", Some("prose\n"))]), live);
+        assert_eq!(touching(&[("README.md", Some("# Title\n```\npanic!()\n```\n"))]), live);
+        assert_eq!(touching(&[("README.md", Some("# Title\n```sh\nls\n```\n"))]).0, RiskLevel::Low);
+    }
+
+    #[test]
+    fn what_a_command_names_is_check_configuration() {
+        let script = touching(&[("ci/check.sh", Some("true\n"))]);
+        assert_eq!(script, (RiskLevel::High, vec!["check configuration".into(), "code".into()]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the name of a file says, whatever the project's settings say of it.
 
-/// Whether a file is documentation: prose that no program reads.
-pub(super) fn is_documentation(path: &str) -> bool {
+/// Whether a file is prose by its name: what no program reads, unless it says that it does.
+pub fn is_prose(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     let prose = name.rsplit_once('.').is_some_and(|(_, kind)| matches!(kind, "md" | "markdown" | "rst" | "adoc"));
     prose || matches!(name.as_str(), "license" | "licence" | "notice" | "authors" | "changelog" | "readme")
@@ -46,10 +46,10 @@ mod tests {
     #[test]
     fn prose_is_told_from_what_programs_read() {
         for prose in ["README.md", "docs/a/b.rst", "LICENSE", "CHANGELOG"] {
-            assert!(is_documentation(prose), "{prose}");
+            assert!(is_prose(prose), "{prose}");
         }
         for other in ["docs/conf.py", "requirements.txt", "CMakeLists.txt", "md", "src/readme.rs"] {
-            assert!(!is_documentation(other), "{other}");
+            assert!(!is_prose(other), "{other}");
         }
     }
 

@@ -43,7 +43,7 @@ mod tests {
         let classify = |path: &str| PathClass {
             protected: path.starts_with(".github"),
             manifest: path.ends_with("Cargo.toml"),
-            test: false,
+            ..PathClass::default()
         };
         assess_plan(&plan, &classify).level
     }

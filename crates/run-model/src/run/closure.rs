@@ -62,7 +62,10 @@ impl RunRecord {
             Some(pull_request) => {
                 (format!("The change is merged into {branch}, by {}.", pull_request.url), format!("Fetch {branch}."))
             }
-            None => (format!("The change is on branch {branch}."), format!("Merge it with `git merge {branch}`.")),
+            None => (
+                format!("The change is on branch {branch}."),
+                format!("Merge it with `git merge {branch}` in {}.", self.repository),
+            ),
         };
         Some(Ending { status: RunStatus::Succeeded, outcome: Outcome { reason, next_step } })
     }

@@ -88,6 +88,24 @@ async fn documentation_alone_is_low_risk_and_needs_no_gate() {
 }
 
 #[tokio::test]
+async fn documentation_that_a_program_includes_needs_a_gate() {
+    let world = World::with_change(&[("README.md", Some("# Two\n"))]).await;
+    let source = ("src/lib.rs", "#![doc = include_str!(\"../README.md\")]\n");
+    world.take_snapshot_of(&[source, ("README.md", "# One\n")]).await;
+    assert_eq!(world.assess(&evidence(0, &["+a"])).await, "publish");
+    let risk = world.run().await.risk.unwrap();
+    assert_eq!(risk.level, RiskLevel::Medium);
+    assert!(risk.reasons.iter().any(|reason| reason.rule == "documentation that runs"), "{risk:?}");
+}
+
+#[tokio::test]
+async fn a_script_that_a_check_runs_is_high() {
+    let world = World::with_change(&[("test", Some("#!/bin/sh\ntrue\n"))]).await;
+    assert_eq!(world.assess(&evidence(0, &["+a"])).await, "publish");
+    assert_eq!(world.run().await.risk.unwrap().level, RiskLevel::High);
+}
+
+#[tokio::test]
 async fn a_protected_path_is_critical_and_needs_a_gate() {
     let world = World::with_change(&[CODE, (".github/workflows/ci.yml", Some("on: push\n"))]).await;
     let assessed = world.assessed(&evidence(0, &["+a"])).await;

@@ -33,7 +33,7 @@ async fn a_landed_change_is_success_with_its_cost() {
     let told = finish(&world, json!(null)).await;
     let expected = json!({
         "run_id": "r-1", "status": "succeeded", "reason": "The change is on branch gatewright/r-1.",
-        "next_step": "Merge it with `git merge gatewright/r-1`.", "branch": "gatewright/r-1", "commit": "c1",
+        "next_step": "Merge it with `git merge gatewright/r-1` in /r.", "branch": "gatewright/r-1", "commit": "c1",
         "pull_request": null, "evidence": [{ "purpose": "baseline", "object": world.run().await.evidence[0].1.key }], "cost_usd": 0.25,
     });
     assert_eq!(told, expected);

@@ -21,6 +21,25 @@ async fn a_green_base_needs_no_words_and_a_red_one_is_noticed() {
 }
 
 #[tokio::test]
+async fn held_out_tests_that_do_not_fail_on_the_base_are_told_before_anything_is_paid() {
+    let begin = async |tests: &[&str]| {
+        let world = World::on_base(&config(), 0, &["+a"]).await;
+        let (base, with) = (world.keep(&evidence(0, &["+a"])).await, world.keep(&evidence(0, tests)).await);
+        let recorded = world.act("baseline", json!({ "evidence": base, "acceptance": with })).await;
+        (recorded, world.run().await.notices)
+    };
+    let (recorded, notices) = begin(&["+a", "-held_out"]).await;
+    assert_eq!((recorded.is_ok(), notices), (true, vec![]));
+    let (recorded, notices) = begin(&["+a", "+held_out"]).await;
+    let [notice] = &notices[..] else { panic!("{notices:?}") };
+    assert!(recorded.is_ok() && notice.contains("pass on the base already"), "{notice}");
+    let (recorded, _) = begin(&["+a"]).await;
+    let error = recorded.unwrap_err();
+    assert_eq!(error.name, ErrorName::InvalidInput);
+    assert!(error.message.contains("no check of this project runs the held-out tests"), "{error}");
+}
+
+#[tokio::test]
 async fn an_accepted_plan_becomes_tasks_in_waves() {
     let world = World::planned(&config(), &[("t1", &[]), ("t2", &["t1"])]).await;
     let tasks = world.store.tasks(&world.run_id).await.unwrap();
