@@ -33,9 +33,31 @@ pub enum ForgeError {
     /// The repository is empty: commit something first.
     #[error("{0} has no commits; commit something first, the work is based on a commit")]
     NoCommits(PathBuf),
+    /// Git has no place for the refs of runs beside a ref of this name: rename it.
+    #[error(
+        "the {kind} {name} stands in the way of gatewright/RUN; rename or delete it (`git branch -m gatewright OTHER`, or \
+         `git update-ref -d {name}`)"
+    )]
+    NameInTheWay {
+        /// What people call it.
+        kind: &'static str,
+        /// Its full name.
+        name: &'static str,
+    },
     /// A name stands for no commit: name another.
     #[error("{0:?} names no commit of this repository; name a branch, a tag or a commit")]
     UnknownRef(String),
+    /// A file was asked for, and a folder or a submodule has its name.
+    #[error("{0} is no file; rename what has that name, or make it a file")]
+    NoFile(String),
+    /// A file that has to be read is no text: save it as UTF-8.
+    #[error("{path} is no UTF-8 text (byte {offset}); save it as UTF-8")]
+    NoText {
+        /// The file.
+        path: String,
+        /// Where the first byte lies that does not fit, counted from 0.
+        offset: usize,
+    },
     /// The repository is too large for a snapshot.
     #[error("the files of {commit} have {bytes} bytes, more than the {limit} that a snapshot may have")]
     TooLarge {
@@ -61,15 +83,19 @@ pub enum ForgeError {
     #[error("the change leaves every file as it is; there is nothing to publish")]
     NothingChanged,
     /// Somebody else's branch has the name: rename or delete it.
-    #[error("branch {branch} exists and points to {commit}; rename or delete it, then land again")]
+    #[error(
+        "branch {branch} exists and points to {commit}; rename or delete it, then run `gatewright runs resume {run}`"
+    )]
     BranchTaken {
+        /// The run.
+        run: String,
         /// The branch.
         branch: String,
         /// Where it points.
         commit: String,
     },
     /// What should land was never published for this run.
-    #[error("commit {commit} is not what run {run} published")]
+    #[error("commit {commit} is not what run {run} published; `gatewright runs resume {run}` publishes it again")]
     NotPublished {
         /// The run.
         run: String,
@@ -110,7 +136,10 @@ impl From<ForgeError> for FunctionError {
             | E::NotARepository { .. }
             | E::InsideRepository { .. }
             | E::NoCommits(_)
+            | E::NameInTheWay { .. }
             | E::UnknownRef(_)
+            | E::NoFile(_)
+            | E::NoText { .. }
             | E::TooLarge { .. } => ErrorName::InvalidInput,
             E::Path { .. } | E::NothingChanged | E::BranchTaken { .. } | E::NotPublished { .. } => {
                 ErrorName::PolicyRefused

@@ -20,3 +20,4 @@ pub use git::OLDEST_GIT;
 pub use location::{Location, RemoteName};
 pub use open::LocalGit;
 pub use snapshot::{MAX_SNAPSHOT_BYTES, Snapshot};
+pub use tree::text;

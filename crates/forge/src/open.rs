@@ -1,5 +1,6 @@
 //! Finding the repository, its commits, and what the working tree holds beside them.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::ForgeError;
@@ -18,7 +19,7 @@ impl LocalGit {
     ///
     /// # Errors
     /// [`ForgeError::NotARepository`], [`ForgeError::InsideRepository`] if its root is another folder,
-    /// [`ForgeError::NoCommits`], [`ForgeError::NoGit`].
+    /// [`ForgeError::NoCommits`], [`ForgeError::NameInTheWay`], [`ForgeError::NoGit`].
     pub async fn open(path: &Path) -> Result<Self, ForgeError> {
         let not_a_repository = |said: String| ForgeError::NotARepository { path: path.to_owned(), said };
         let real = path.canonicalize().map_err(|problem| not_a_repository(problem.to_string()))?;
@@ -41,7 +42,20 @@ impl LocalGit {
         if head.is_none() && any.is_empty() {
             return Err(ForgeError::NoCommits(path.to_owned()));
         }
+        for (kind, name) in [("branch", "refs/heads/gatewright"), ("ref", "refs/gatewright")] {
+            if repository.ref_target(name).await?.is_some() {
+                return Err(ForgeError::NameInTheWay { kind, name });
+            }
+        }
         Ok(repository)
+    }
+
+    /// The user whom the repository belongs to, by number, if it is another than whoever this process is: git by itself would
+    /// refuse it as of dubious ownership.
+    pub fn foreign_owner(&self) -> Option<u32> {
+        let folders = [Some(&self.git_dir), self.work_tree.as_ref()].into_iter().flatten();
+        let mut owners = folders.filter_map(|folder| std::fs::metadata(folder).ok()).map(|found| found.uid());
+        owners.find(|owner| *owner != rustix::process::geteuid().as_raw())
     }
 
     /// The commit that a branch, a tag, `HEAD` or a commit's own name stands for, as 40 or 64 hexadecimal digits.

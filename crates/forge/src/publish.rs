@@ -53,7 +53,7 @@ impl LocalGit {
         let (published, landed) = (published_ref(run), format!("refs/heads/{branch}"));
         match self.ref_target(&landed).await? {
             Some(there) if there == commit => return Ok(branch),
-            Some(there) => return Err(ForgeError::BranchTaken { branch, commit: there }),
+            Some(there) => return Err(ForgeError::BranchTaken { run: run.to_string(), branch, commit: there }),
             None => {}
         }
         if self.ref_target(&published).await?.as_deref() != Some(commit) {
@@ -62,6 +62,20 @@ impl LocalGit {
         let transaction = format!("create {landed}\0{commit}\0delete {published}\0{commit}\0");
         self.call("update-ref").args(["--no-deref", "-z", "--stdin"]).bytes(transaction.as_bytes()).await?;
         Ok(branch)
+    }
+
+    /// Whether this commit of the run can still land, or has: neither its ref nor its branch was deleted or moved.
+    ///
+    /// # Errors
+    /// [`ForgeError::Git`]
+    pub async fn is_published(&self, run: &RunId, commit: &str) -> Result<bool, ForgeError> {
+        let landed = format!("refs/heads/{}", branch_name(run));
+        for name in [published_ref(run), landed] {
+            if self.ref_target(&name).await?.as_deref() == Some(commit) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The tree of a commit, as git names it.
@@ -119,7 +133,7 @@ impl LocalGit {
         Ok(hashed.lines().map(str::to_owned).collect())
     }
 
-    async fn ref_target(&self, full_name: &str) -> Result<Option<String>, ForgeError> {
+    pub(crate) async fn ref_target(&self, full_name: &str) -> Result<Option<String>, ForgeError> {
         self.call("rev-parse").args(["--verify", "--quiet", "--end-of-options", full_name]).found().await
     }
 

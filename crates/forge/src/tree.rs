@@ -67,17 +67,29 @@ impl LocalGit {
         Ok(first_names(&listed))
     }
 
-    /// The text of a file as a commit has it; `None` if it has none, or one that is no text.
+    /// The text of a file as a commit has it; `None` if the commit has nothing of this name.
     ///
     /// # Errors
-    /// [`ForgeError::Git`]
+    /// [`ForgeError::NoFile`] for a folder or a submodule, [`ForgeError::NoText`] for what is not UTF-8, [`ForgeError::Git`].
     pub async fn text_at(&self, commit: &str, path: &str) -> Result<Option<String>, ForgeError> {
         let file = format!("{commit}:{path}");
-        if self.call("cat-file").args(["-e", &file]).found().await?.is_none() {
-            return Ok(None);
+        match self.call("cat-file").args(["-t", &file]).found().await?.as_deref() {
+            None => return Ok(None),
+            Some("blob") => {}
+            Some(_) => return Err(ForgeError::NoFile(path.to_owned())),
         }
-        Ok(String::from_utf8(self.call("cat-file").args(["blob", &file]).bytes(&[]).await?).ok())
+        let bytes = self.call("cat-file").args(["blob", &file]).bytes(&[]).await?;
+        text(path, bytes).map(Some)
     }
+}
+
+/// A file's bytes as text.
+///
+/// # Errors
+/// [`ForgeError::NoText`]
+pub fn text(path: &str, bytes: Vec<u8>) -> Result<String, ForgeError> {
+    String::from_utf8(bytes)
+        .map_err(|error| ForgeError::NoText { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
 }
 
 /// The first part of each of these paths, once.

@@ -94,6 +94,7 @@ impl Repository for LocalGit {
 
     async fn snapshot(&self, commit: &str) -> Result<Snapshot, ForgeError> {
         let mut snapshot = Self::snapshot(self, commit).await?;
+        snapshot.notices.extend(self.foreign_owner().map(foreign_notice));
         snapshot.notices.extend(dirty_notice(&self.dirty().await?));
         Ok(snapshot)
     }
@@ -128,6 +129,12 @@ impl Repository for forge::github::GitHub {
     async fn land(&self, landing: &Landing<'_>) -> Result<Landed, ForgeError> {
         Self::land(self, landing).await
     }
+}
+
+fn foreign_notice(owner: u32) -> String {
+    format!(
+        "the repository belongs to another user ({owner}); it is worked on all the same, since nothing in it is run by git"
+    )
 }
 
 fn dirty_notice(dirty: &[String]) -> Option<String> {

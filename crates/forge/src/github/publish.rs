@@ -104,7 +104,8 @@ impl GitHub {
             Some(there) => {
                 let commit = self.commit(&there.object.sha).await?;
                 if !is_of(&commit, change.run) {
-                    return Err(ForgeError::BranchTaken { branch: branch.to_owned(), commit: commit.sha });
+                    let (run, branch) = (change.run.to_string(), branch.to_owned());
+                    return Err(ForgeError::BranchTaken { run, branch, commit: commit.sha });
                 }
                 let is_base = |parents: &[Object]| matches!(parents, [one] if one.sha == change.base_commit);
                 if commit.tree.sha == tree && is_base(&commit.parents) && commit.message.trim() == change.message.trim()

@@ -41,7 +41,9 @@ async fn another_branch_of_that_name_is_left_alone() {
     let error = git.land(&run(), &commit).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("branch gatewright/run-1 exists and points to {head}; rename or delete it, then land again")
+        format!(
+            "branch gatewright/run-1 exists and points to {head}; rename or delete it, then run `gatewright runs resume run-1`"
+        )
     );
     repository.git(["branch", "--move", "gatewright/run-1", "gatewright"]);
     let error = git.land(&run(), &commit).await.unwrap_err().to_string();
@@ -57,4 +59,8 @@ async fn only_what_the_run_published_lands() {
     git.publish(&run(), "HEAD", &overlay(&[("a", Some("x\n"))]), "a", 0).await.unwrap();
     assert!(matches!(git.land(&run(), &head).await, Err(ForgeError::NotPublished { .. })));
     assert_eq!(repository.git(["branch", "--list", "gatewright/*"]), "");
+    let commit = git.publish(&run(), "HEAD", &overlay(&[("a", Some("x\n"))]), "a", 0).await.unwrap();
+    assert!(git.is_published(&run(), &commit).await.unwrap() && !git.is_published(&run(), &head).await.unwrap());
+    git.land(&run(), &commit).await.unwrap();
+    assert!(git.is_published(&run(), &commit).await.unwrap(), "as a branch by now");
 }

@@ -21,6 +21,32 @@ async fn what_is_no_repository_is_refused_with_a_cure() {
 }
 
 #[tokio::test]
+async fn a_ref_that_leaves_no_room_for_those_of_runs_is_told_at_once() {
+    for name in ["refs/heads/gatewright", "refs/gatewright"] {
+        let repository = Repository::with_files();
+        repository.git(["update-ref", name, "HEAD"]);
+        let error = LocalGit::open(repository.root()).await.unwrap_err();
+        let words = format!("{name} stands in the way of gatewright/RUN; rename or delete it");
+        assert!(error.to_string().contains(&words), "{error}");
+        assert_eq!(FunctionError::from(error).name, ErrorName::InvalidInput);
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_text_or_the_first_wrong_byte_is_named() {
+    let repository = Repository::with_files();
+    repository.write("good.toml", "a = 1\n");
+    std::fs::write(repository.at("bad.toml"), b"# caf\xe9\n").unwrap();
+    repository.commit_all();
+    let git = repository.open().await;
+    let text = async |path: &str| git.text_at("HEAD", path).await;
+    assert_eq!(text("good.toml").await.unwrap().as_deref(), Some("a = 1\n"));
+    assert_eq!(text("none.toml").await.unwrap(), None);
+    assert_eq!(text("bad.toml").await.unwrap_err().to_string(), "bad.toml is no UTF-8 text (byte 5); save it as UTF-8");
+    assert!(matches!(text("src").await, Err(ForgeError::NoFile(_))));
+}
+
+#[tokio::test]
 async fn a_folder_inside_is_told_the_root() {
     let repository = Repository::with_files();
     let error = LocalGit::open(&repository.at("src")).await.unwrap_err().to_string();
