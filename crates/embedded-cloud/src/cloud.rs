@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,6 +85,25 @@ pub enum OpenError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// The folder is somebody else's: what lies in it would be theirs to change.
+    #[error(
+        "state folder {} belongs to user {owner}: choose another (--state DIR), or have it given to you (chown -R)", path.display()
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
+    /// A file of the folder holds what nobody wrote there: put a copy back, or go without what it held.
+    #[error("{} is damaged: put a copy of it back, or move it away and go without what it held", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
     },
     /// A file of the folder cannot be used: check the disk and who owns it.
     #[error("could not use {}", path.display())]
@@ -287,11 +306,20 @@ impl Cloud {
         self.services.step_functions.close().await;
         self.tasks.shutdown().await;
         self.services.close().await;
+        self.take_in_the_tables_log().await;
         let socket = self.options.state_dir.join(socket::SOCKET);
         if let Err(error) = fs::remove_file(&socket) {
             tracing::debug!(%error, "the socket was gone already");
         }
         drop(self.lock);
+    }
+
+    /// What fails here is done at the next start.
+    async fn take_in_the_tables_log(&self) {
+        let dynamodb = self.services.dynamodb.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || dynamodb.checkpoint()).await {
+            tracing::warn!(%error, "the tables' log stays beside them");
+        }
     }
 
     fn open_pumps(&self, invoker: &Invoker) -> Result<Vec<Pump>, OpenError> {
@@ -379,7 +407,11 @@ async fn open_services(
 /// Creates the folder, or refuses one that other users can enter. Permissions are never changed: it may be `/tmp`.
 fn prepare_folder(path: &Path) -> Result<(), OpenError> {
     create_folder(path).map_err(unusable(path))?;
-    let mode = fs::metadata(path).map_err(unusable(path))?.permissions().mode() & 0o777;
+    let found = fs::metadata(path).map_err(unusable(path))?;
+    let (owner, mode) = (found.uid(), found.permissions().mode() & 0o777);
+    if owner != rustix::process::geteuid().as_raw() {
+        return Err(OpenError::Foreign { path: path.to_owned(), owner });
+    }
     match mode & 0o077 {
         0 => Ok(()),
         _ => Err(OpenError::Exposed { path: path.to_owned(), mode }),
@@ -399,5 +431,8 @@ fn take_lock(path: &Path) -> Result<Option<File>, OpenError> {
 
 fn unusable(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
-    move |source| OpenError::File { path, source }
+    move |source| match source.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => OpenError::Damaged { path, source },
+        _ => OpenError::File { path, source },
+    }
 }

@@ -176,6 +176,13 @@ impl DynamoDb {
         Ok(self.records(request)?.records)
     }
 
+    /// Takes what the log beside the file holds into the file, so that one file is all there is.
+    pub(crate) fn checkpoint(&self) -> Result<(), rusqlite::Error> {
+        let connection = Connection::open(&self.path)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
     /// Forgets the table's stream records up to a sequence number, but for the last, which the next number follows.
     ///
     /// AWS forgets after a day. `dynoxide` never does, and reads every record of the table to number the next one, so
@@ -316,6 +323,21 @@ mod tests {
         let full = 2;
         assert_eq!(connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0)).unwrap(), full);
         assert_eq!(connection.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0)).unwrap(), "wal");
+    }
+
+    #[test]
+    fn a_checkpoint_leaves_nothing_in_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tables.sqlite");
+        let database = DynamoDb::open(&path, Commits::default()).unwrap();
+        let log = || std::fs::metadata(folder.path().join("tables.sqlite-wal")).unwrap().len();
+        let table = br#"{"TableName": "t", "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
+            "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}]}"#;
+        database.handle("CreateTable", table, false).unwrap();
+        assert!(log() > 0);
+        database.checkpoint().unwrap();
+        assert_eq!(log(), 0);
     }
 
     #[test]
