@@ -124,6 +124,10 @@ pub(crate) struct RunOptions {
     /// auto, or none: the project's commands then run unconfined
     #[arg(long, value_name = "MODE")]
     pub(crate) sandbox: Option<String>,
+    /// A folder that the project's commands may read besides the toolchain's, one after the other; setup, which has the
+    /// network, could send away what it reads
+    #[arg(long, value_name = "DIR")]
+    pub(crate) read_only: Vec<PathBuf>,
     /// How urgent a run on a stage is: the checks of the more urgent one go first
     #[arg(long, value_parser = ["low", "normal", "high", "critical"])]
     pub(crate) priority: Option<String>,

@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::local::Local;
 use crate::problem::{MISSING, Problem, causes};
-use crate::screen;
+use crate::{screen, settings};
 
 /// One thing that was looked at.
 pub(crate) struct Finding {
@@ -21,6 +21,13 @@ pub(crate) struct Finding {
 
 pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
     let mut findings = vec![git().await, confinement().await];
+    if is_rust_needed(Path::new(".")).await {
+        findings.extend([
+            program("rustc", "install Rust (https://rustup.rs)").await,
+            program("cargo", "install Rust (https://rustup.rs)").await,
+            program("cc", "install a C compiler (the package gcc or clang)").await,
+        ]);
+    }
     findings.extend(state_and_key(state).await);
     let mut code = 0;
     for Finding { what, cure } in findings {
@@ -31,6 +38,21 @@ pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
         }
     }
     Ok(code)
+}
+
+/// Whether this folder is a Rust project, or none at all: then the demo is what can be done here.
+async fn is_rust_needed(folder: &Path) -> bool {
+    let found = settings::detect_in_work_tree(folder).await.ok().flatten();
+    found.map_or_else(|| !folder.join(settings::PROJECT_FILE).exists(), |found| found.project.language == "rust")
+}
+
+/// A program that answers when it is asked for its version.
+async fn program(name: &str, cure: &str) -> Finding {
+    let asked = Command::new(name).arg("--version").stderr(Stdio::null()).output().await;
+    let said = asked.ok().filter(|output| output.status.success());
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned());
+    let cure = format!("{cure}; Rust projects and `gatewright demo` need it");
+    Finding { cure: said.is_none().then_some(cure), what: said.unwrap_or_else(|| name.to_owned()) }
 }
 
 async fn git() -> Finding {

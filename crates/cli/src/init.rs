@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use config::{CheckSpec, Detected, Project, TestFormat};
+
 use crate::problem::Problem;
 use crate::{screen, settings};
 
@@ -10,14 +12,12 @@ pub(crate) async fn run(repository: &Path, force: bool) -> Result<u8, Problem> {
     if file.exists() && !force {
         return Err(Problem::input(format!("{} is there already: edit it, or say --force", file.display())));
     }
-    let found = settings::detect_in_work_tree(repository).await?.ok_or_else(|| {
-        Problem::input(format!(
-            "{} looks like no project that is known here (Rust so far): write {} by hand, with the command that tests it \
-             under [[checks]]",
-            repository.display(),
-            settings::PROJECT_FILE
-        ))
-    })?;
+    let Some(found) = settings::detect_in_work_tree(repository).await? else {
+        std::fs::write(&file, config::render_toml(&unknown()))?;
+        screen::print("this looks like no project that is known here (Rust so far)");
+        screen::print(format!("wrote {}: write the command that tests it under [[checks]], commit it", file.display()));
+        return Ok(0);
+    };
     std::fs::write(&file, config::render_toml(&found))?;
     screen::print(format!("found a {} project", found.project.language));
     for command in &found.setup {
@@ -28,4 +28,15 @@ pub(crate) async fn run(repository: &Path, force: bool) -> Result<u8, Problem> {
     }
     screen::print(format!("wrote {}: read it, change what is wrong, commit it", file.display()));
     Ok(0)
+}
+
+/// A project with one check whose command is left to write; until then the file is refused.
+fn unknown() -> Detected {
+    Detected {
+        project: Project::default(),
+        setup: Vec::new(),
+        setup_files: Vec::new(),
+        warm_up: Vec::new(),
+        checks: vec![CheckSpec { name: "test".into(), command: String::new(), format: TestFormat::Plain }],
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
+use forge::LocalGit;
 use run_model::RunId;
 use run_model::gate::{Approver, Gate, GateDecision};
 use run_model::run::RunRecord;
@@ -156,10 +157,28 @@ impl Place {
     ) -> Result<Gate, Problem> {
         match self {
             Self::Here(local) => {
+                if decision == GateDecision::Approved {
+                    let run = local.store.run(&gate.run_id).await?;
+                    repository(&run).await.map_err(|problem| not_there(gate, &problem))?;
+                }
                 let approver = Approver { name: settings::person(), seen_as: seen_as.into() };
                 Ok(local.store.decide(&gate.gate_id, &gate.binding.hash(), decision, approver, comment).await?)
             }
             Self::Stage(stage) => stage.decide(gate, decision, comment).await,
+        }
+    }
+
+    /// Whether what the run published is still where it was put; on a stage, what lands it sees to that.
+    ///
+    /// # Errors
+    /// If its repository is not there any more.
+    pub(crate) async fn is_published(&self, run: &RunRecord) -> Result<bool, Problem> {
+        match (self, &run.commit) {
+            (Self::Here(_), Some(commit)) => {
+                let published = repository(run).await?.is_published(&run.run_id, commit).await;
+                published.map_err(|error| Problem::input(causes(&error)))
+            }
+            _ => Ok(true),
         }
     }
 
@@ -202,6 +221,16 @@ impl Place {
             local.close().await;
         }
     }
+}
+
+/// The repository of a run of this machine.
+async fn repository(run: &RunRecord) -> Result<LocalGit, Problem> {
+    LocalGit::open(Path::new(&run.repository)).await.map_err(|error| Problem::input(causes(&error)))
+}
+
+fn not_there(gate: &Gate, problem: &Problem) -> Problem {
+    let cure = format!("put it back, then approve {} again", gate.gate_id);
+    Problem::input(format!("nothing was decided, since the change could not land: {problem}; {cure}"))
 }
 
 /// What a command needs besides its name to be about the place of this store: nothing, or ` --stage dev`.

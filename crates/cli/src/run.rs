@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use config::{Overrides, RunConfig, SandboxMode};
 use lambda_host::{OsRandomness, SystemClock};
+use models::ConnectError;
 use role_host::Keys;
 use run_model::{Randomness, RunId};
 use serde_json::json;
@@ -41,7 +42,9 @@ pub(crate) async fn run(state: &Path, options: RunOptions) -> Result<u8, Problem
     let git = forge::LocalGit::open(&repository).await.map_err(|error| Problem::input(causes(&error)))?;
     let sandbox = options.sandbox.as_deref().map(str::parse::<SandboxMode>).transpose().map_err(Problem::input)?;
     let provider = options.provider.clone();
-    let overrides = Overrides { provider, budget_usd: options.budget, sandbox, auto_approve: options.waiting.yes };
+    let read_only = settings::readable(state, &options.read_only)?;
+    let auto_approve = options.waiting.yes;
+    let overrides = Overrides { provider, budget_usd: options.budget, sandbox, read_only, auto_approve };
     let base = options.base.unwrap_or_else(|| "HEAD".into());
     let config = settings::run_config(&git, &repository, &base, overrides).await?;
     let acceptance = options.acceptance.as_deref().map(archive::pack).transpose()?;
@@ -81,6 +84,7 @@ fn check_flags(options: &RunOptions) -> Result<(), Problem> {
             "a stage asks whom the repository's gatewright.toml names: leave it out",
         ),
         ("--sandbox", options.sandbox.is_some(), "a stage's runners always confine: leave it out"),
+        ("--read-only", !options.read_only.is_empty(), "give it to `gatewright runner`: leave it out"),
     ];
     let of_a_stage = [
         (
@@ -153,8 +157,8 @@ async fn check_confinement(config: &RunConfig) -> Result<(), Problem> {
     match config.sandbox {
         SandboxMode::None => {
             screen::tell(
-                "warning: --sandbox none runs the project's commands, and code that a model wrote, with your rights and \
-                 your network",
+                "warning: --sandbox none, as you say: the project's commands, and code that a model wrote, run with your \
+                 rights and your network",
             );
             Ok(())
         }
@@ -170,7 +174,12 @@ async fn check_confinement(config: &RunConfig) -> Result<(), Problem> {
 async fn check_key(local: &Local, config: &RunConfig) -> Result<(), Problem> {
     let (clock, chance) = (Arc::new(SystemClock), Arc::new(OsRandomness));
     let connected = models::connect(config, &Keys(&local.store), clock, chance).await;
-    connected.map(drop).map_err(|error| Problem::missing(causes(&error)))
+    connected.map(drop).map_err(|error| match error {
+        ConnectError::NoKey { name, .. } => Problem::missing(format!(
+            "there is no key for the model provider: `export {name}=...` with yours, then run this again"
+        )),
+        error => Problem::missing(causes(&error)),
+    })
 }
 
 /// `r-` and ten random digits: short enough for the names of nested executions.
@@ -212,6 +221,7 @@ mod tests {
             (&["--acceptance", "d"], "leave it out"),
             (&["--provider", "replay:f"], "gatewright.toml"),
             (&["--sandbox", "none"], "always confine"),
+            (&["--read-only", "/opt"], "gatewright runner"),
             (&["--yes"], "gates approve GATE --stage dev"),
         ] {
             let (exit, message) = refused(&[&stage[..], more].concat()).unwrap();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aws_sdk_sfn::error::ProvideErrorMetadata;
-use aws_sdk_sfn::types::ExecutionStatus;
+use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent};
 use lambda_host::SystemClock;
 use run_model::run::{ExecutionEnd, RunRecord, RunStatus, Stage};
 use run_model::{Clock, RunId};
@@ -12,11 +12,14 @@ use store::{Store, StoreError};
 
 use crate::arguments::{At, RunsCommand, Waiting};
 use crate::bill::{self, Bill};
-use crate::machines::name_of;
+use crate::machines::{self, name_of};
 use crate::place::{self, Place};
 use crate::problem::{Problem, causes};
 use crate::render::{self, Facts};
 use crate::{follow, screen, stop};
+
+/// The state of `pipeline` after which a run has its record.
+const ADMISSION: &str = "Admit the request";
 
 pub(crate) async fn run(state: &Path, at: At, command: RunsCommand) -> Result<u8, Problem> {
     match command {
@@ -43,7 +46,7 @@ fn id(text: &str) -> Result<RunId, Problem> {
 async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
     let store = place.store();
     match command {
-        RunsCommand::List => list(store).await,
+        RunsCommand::List => list(place).await,
         RunsCommand::Show { run, json } => {
             let run = reconciled(place, store.run(&id(&run)?).await?).await?;
             if json {
@@ -53,7 +56,8 @@ async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
             }
         }
         RunsCommand::Events { run } => {
-            let events = store.events(&id(&run)?, 0).await?;
+            let run = store.run(&id(&run)?).await?;
+            let events = store.events(&run.run_id, 0).await?;
             let lines = events.iter().map(|event| {
                 let who = event.role.as_deref().unwrap_or("-");
                 let task = event.task.as_ref().map_or("-", |task| task.as_str());
@@ -89,9 +93,10 @@ async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
     }
 }
 
-async fn list(store: &Store) -> Result<String, Problem> {
-    let runs = store.list_runs(50).await?;
+async fn list(place: &Place) -> Result<String, Problem> {
+    let runs = place.store().list_runs(50).await?;
     if runs.is_empty() {
+        check_tables(place).await?;
         return Ok("no runs yet: start one with `gatewright run`, or look at `gatewright demo`".into());
     }
     let lines = runs.iter().map(|run| {
@@ -99,6 +104,28 @@ async fn list(store: &Store) -> Result<String, Problem> {
         format!("{:<14} {at}  {:<17} {:<10} {}", run.run_id, run.status.as_str(), run.stage.as_str(), run.repository)
     });
     Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Where runs were admitted and none is recorded, this machine's tables are not those that were written.
+async fn check_tables(place: &Place) -> Result<(), Problem> {
+    let Place::Here(local) = place else { return Ok(()) };
+    let (client, pipeline) = (place.step_functions(), machines::machine_arn("pipeline"));
+    let listed = client.list_executions().state_machine_arn(pipeline).send().await.map_err(Problem::of_service)?;
+    for execution in listed.executions {
+        let history =
+            client.get_execution_history().execution_arn(execution.execution_arn).max_results(20).send().await;
+        let left = |event: &HistoryEvent| event.state_exited_event_details().map(|left| left.name().to_owned());
+        if history.map_err(Problem::of_service)?.events.iter().filter_map(left).any(|state| state == ADMISSION) {
+            let tables = local.state().join("tables.sqlite");
+            return Err(Problem::missing(format!(
+                "no run is recorded, but {} was admitted: {} has lost what it held; put a copy of the state folder back, or \
+                 begin a new one with --state DIR",
+                execution.name,
+                tables.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What AWS would charge for a run of this machine; of one on a stage, what its executions' histories say of what it charges.
@@ -184,8 +211,11 @@ async fn resume(
     if alive {
         return go_on(place, run_id, name_of(&run.execution_arn), waiting).await;
     }
+    let from = match from {
+        Some(stage) => stage.to_owned(),
+        None => resume_stage(&run, place.is_published(&run).await?).as_str().to_owned(),
+    };
     let place = place.driving().await?;
-    let from = from.map_or_else(|| resume_stage(&run).as_str().to_owned(), str::to_owned);
     let name = next_name(&place, &run).await?;
     place.start_execution(&name, json!({ "run_id": run_id, "from": from })).await?;
     wait_until_taken_up(&place, run_id, &name).await?;
@@ -209,7 +239,7 @@ async fn raise_budget(store: &Store, run_id: &RunId, usd: f64) -> Result<(), Pro
     if !(microusd > budget.limit_microusd as f64 && microusd < 9e15) {
         let now = render::usd(budget.limit_microusd);
         return Err(Problem::input(format!(
-            "--budget {usd}: {run_id} has {now} already: name more US dollars than that"
+            "--budget {usd:?}: {run_id} has {now} already: name more US dollars than that"
         )));
     }
     store.raise_budget(run_id, microusd as u64).await?;
@@ -282,9 +312,11 @@ async fn wait_until_taken_up(place: &Place, run_id: &RunId, name: &str) -> Resul
     }
 }
 
-/// Where to go on: the stage it ended in; a change that was judged is not judged again for a gate alone.
-fn resume_stage(run: &RunRecord) -> Stage {
+/// Where to go on: the stage it ended in; a change that was judged is not judged again for a gate alone, and one whose ref is
+/// gone is published again.
+fn resume_stage(run: &RunRecord, is_published: bool) -> Stage {
     match run.status {
+        _ if run.commit.is_some() && !is_published => Stage::Publish,
         RunStatus::Denied | RunStatus::TimedOut if run.commit.is_some() => Stage::Gate,
         RunStatus::Denied | RunStatus::TimedOut => Stage::PlanGate,
         RunStatus::LimitReached | RunStatus::NeedsSetup => Stage::Build,
@@ -346,7 +378,12 @@ mod tests {
             ("timed_out", &["evidence", "plan", "design", "change_set", "risk", "commit"], Stage::Gate),
             ("denied", &["evidence", "plan", "design", "change_set", "risk", "commit"], Stage::Gate),
         ] {
-            assert_eq!(resume_stage(&ended(status, got)), stage, "{status} with {got:?}");
+            assert_eq!(resume_stage(&ended(status, got), true), stage, "{status} with {got:?}");
+        }
+        for (status, got, stage) in
+            [("failed", &["commit"][..], Stage::Publish), ("denied", &["design"], Stage::PlanGate)]
+        {
+            assert_eq!(resume_stage(&ended(status, got), false), stage, "{status} with {got:?} and no ref");
         }
     }
 }

@@ -2,31 +2,49 @@
 //!
 //! A summary with an escape sequence could clear the screen and show a person another gate than the one they decide on.
 //! So every text for people passes through here, and what would not show is written out.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one place that talks to the terminal")]
-
-use std::fmt::{Display, Write};
+use std::fmt::{Display, Write as _};
+use std::io::Write as _;
 
 use run_model::scan::is_hiding;
 use serde_json::Value;
 
+use crate::problem;
+
 /// A line on standard output: a result.
 pub(crate) fn print(text: impl Display) {
-    println!("{}", visible(&text.to_string()));
+    put(&visible(&text.to_string()));
 }
 
 /// JSON on standard output, for programs.
 pub(crate) fn print_json(value: &Value) {
-    println!("{}", escaped(&value.to_string()));
+    put(&escaped(&value.to_string()));
 }
 
 /// A line on standard error: what happens.
 pub(crate) fn tell(text: impl Display) {
-    eprintln!("{}", visible(&text.to_string()));
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{}", visible(&text.to_string()));
 }
 
 /// A question on standard error, answered on the same line.
 pub(crate) fn ask(text: impl Display) {
-    eprint!("{}", visible(&text.to_string()));
+    let _ = write!(std::io::stderr(), "{}", visible(&text.to_string()));
+}
+
+/// A line on standard output. Whoever stops reading has read enough; what cannot be written for another reason is lost, so
+/// the program ends with that.
+fn put(line: &str) {
+    if let Err(error) = line_to(&mut std::io::stdout(), line) {
+        tell(format!("gatewright: standard output cannot be written: {error}"));
+        std::process::exit(problem::MISSING.into());
+    }
+}
+
+fn line_to(output: &mut impl std::io::Write, line: &str) -> std::io::Result<()> {
+    match writeln!(output, "{line}").and_then(|()| output.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
 
 /// A text of several lines that cannot pass for lines of ours: every line but the first begins with `margin`.
@@ -78,6 +96,15 @@ mod tests {
         ] {
             assert_eq!(visible(raw), shown);
         }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_a_quiet_end_and_a_full_disk_is_not() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        line_to(&mut writer, "nobody reads this").unwrap();
+        let mut full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        assert!(line_to(&mut full, "there is no room for this").is_err());
     }
 
     #[test]

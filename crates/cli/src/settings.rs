@@ -1,6 +1,7 @@
 //! What the environment and the project say: the state folder, the settings of a run, who is asking.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use config::{Detected, Overrides, ProjectFile, Provider, READ_BY_DETECTION, RunConfig};
@@ -28,9 +29,27 @@ pub(crate) fn state_folder(chosen: Option<PathBuf>) -> Result<PathBuf, Problem> 
         return absolute(path);
     }
     let home = || environment("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let base = environment("XDG_STATE_HOME").map(PathBuf::from).or_else(home);
+    // One that is relative has to be ignored, as the XDG Base Directory Specification says.
+    let named = environment("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = named.or_else(home);
     let base = base.ok_or_else(|| Problem::missing("neither XDG_STATE_HOME nor HOME is set: say --state DIR"))?;
     absolute(base.join("gatewright"))
+}
+
+/// The folders that commands may read, by their real paths: none of them leads to the state folder, where keys are.
+pub(crate) fn readable(state: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>, Problem> {
+    let state = state.canonicalize().unwrap_or_else(|_| state.to_owned());
+    let real = |folder: &PathBuf| {
+        let named = folder.display();
+        let real = folder.canonicalize().map_err(|error| Problem::input(format!("--read-only {named}: {error}")))?;
+        if state.starts_with(&real) || real.starts_with(&state) {
+            let cure = "name a folder beside it, or move it with --state";
+            let what = format!("--read-only {named}: no command sees the state folder {}: {cure}", state.display());
+            return Err(Problem::input(what));
+        }
+        Ok(real)
+    };
+    folders.iter().map(real).collect()
 }
 
 /// The settings of a run from this base: its gatewright.toml, or what detection finds in it. What lies in the working tree
@@ -44,20 +63,21 @@ pub(crate) async fn run_config(
 ) -> Result<RunConfig, Problem> {
     let commit = git.resolve(base).await.map_err(unusable)?;
     let committed = git.text_at(&commit, PROJECT_FILE).await.map_err(unusable)?;
-    let in_work_tree = std::fs::read_to_string(repository.join(PROJECT_FILE)).ok();
+    let in_work_tree = in_work_tree(repository);
     let project = match (committed, in_work_tree) {
         (Some(text), edited) => {
-            if edited.is_some_and(|edited| edited != text) && git.resolve("HEAD").await.is_ok_and(|head| head == commit)
-            {
+            let is_edited = !matches!(&edited, Ok(None)) && !matches!(&edited, Ok(Some(same)) if *same == text);
+            if is_edited && git.resolve("HEAD").await.is_ok_and(|head| head == commit) {
                 screen::tell(format!("note: {PROJECT_FILE} was edited and not committed: the committed one counts"));
             }
             parse(&text)?
         }
-        (None, Some(text)) => {
+        (None, Err(problem)) => return Err(problem),
+        (None, Ok(Some(text))) => {
             screen::tell(format!("note: {base} has no {PROJECT_FILE}: the one in the working tree counts; commit it"));
             parse(&text)?
         }
-        (None, None) => ProjectFile::from_detected(detect_in_commit(git, &commit).await?.ok_or_else(|| {
+        (None, Ok(None)) => ProjectFile::from_detected(detect_in_commit(git, &commit).await?.ok_or_else(|| {
             Problem::input(format!(
                 "no checks were found for {}: run `gatewright init --repo {}` and name the command that tests it",
                 repository.display(),
@@ -65,6 +85,9 @@ pub(crate) async fn run_config(
             ))
         })?),
     };
+    for asked in project.ungranted(&overrides) {
+        screen::tell(format!("note: {PROJECT_FILE}: {asked}"));
+    }
     let mut config = RunConfig::assemble(project, overrides).map_err(Problem::input)?;
     if let Some(server) = environment(SERVER) {
         point_to(&mut config.provider, &server);
@@ -78,6 +101,18 @@ pub(crate) fn provider_here() -> Result<Provider, Problem> {
     match std::fs::read_to_string(PROJECT_FILE) {
         Ok(text) => Ok(RunConfig::assemble(parse(&text)?, Overrides::default()).map_err(Problem::input)?.provider),
         Err(_) => Ok(Provider::default()),
+    }
+}
+
+/// The settings in the working tree, if there are any.
+fn in_work_tree(repository: &Path) -> Result<Option<String>, Problem> {
+    match std::fs::read(repository.join(PROJECT_FILE)) {
+        Ok(bytes) => forge::text(PROJECT_FILE, bytes).map(Some).map_err(unusable),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => {
+            Err(unusable(ForgeError::NoFile(PROJECT_FILE.to_owned())))
+        }
+        Err(error) => Err(Problem::input(format!("{PROJECT_FILE}: {error}"))),
     }
 }
 
@@ -130,9 +165,21 @@ fn detect(names: &[String], read: &dyn Fn(&str) -> Option<String>) -> Option<Det
     config::detect(&names.iter().map(String::as_str).collect::<Vec<_>>(), read)
 }
 
-/// The person at this machine, as the system names them.
+/// The person at this machine, as the system names them, whatever the environment says.
 pub(crate) fn person() -> String {
-    environment("USER").or_else(|| environment("LOGNAME")).unwrap_or_else(|| "somebody".into())
+    let uid = rustix::process::getuid().as_raw();
+    let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_of(uid, &known).unwrap_or_else(|| format!("uid {uid}"))
+}
+
+/// The name of a user in the lines `name:password:uid:...`.
+fn name_of(uid: u32, known: &str) -> Option<String> {
+    let users = known.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        Some((fields.next()?, fields.nth(1)?))
+    });
+    let (name, _) = users.into_iter().find(|(name, id)| !name.is_empty() && id.parse::<u32>() == Ok(uid))?;
+    Some(name.to_owned())
 }
 
 #[cfg(test)]
@@ -145,6 +192,30 @@ mod tests {
         point_to(&mut provider, "http://127.0.0.1:9");
         let Provider::Record { upstream, .. } = &provider else { panic!("{provider:?}") };
         assert!(matches!(&**upstream, Provider::Anthropic { base_url, .. } if base_url == "http://127.0.0.1:9"));
+    }
+
+    #[test]
+    fn a_person_is_who_the_system_says() {
+        let known = "root:x:0:0:root:/root:/bin/sh\n\nann:x:1000:1000:Ann,,,:/home/ann:/bin/sh\n";
+        assert_eq!(name_of(1000, known).as_deref(), Some("ann"));
+        assert_eq!(name_of(1001, known), None);
+    }
+
+    #[test]
+    fn no_command_is_shown_the_state_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["state/objects", "sdk"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("state"), at("alias")).unwrap();
+        let state = at("state");
+        for leads_there in [".", "state", "state/objects", "alias", "sdk/../state"] {
+            let problem = readable(&state, &[at(leads_there)]).unwrap_err().message;
+            assert!(problem.contains("no command sees the state folder"), "{leads_there}: {problem}");
+        }
+        assert_eq!(readable(&state, &[at("sdk/../sdk")]).unwrap(), [at("sdk").canonicalize().unwrap()]);
+        assert!(readable(&state, &[at("gone")]).unwrap_err().message.starts_with("--read-only "));
     }
 
     /// A repository whose one commit holds `committed`, and whose working tree holds `beside` too.

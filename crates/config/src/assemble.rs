@@ -1,6 +1,7 @@
 //! Puts the settings of a run together: defaults, then the project's file, then what the command line says.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use run_model::RepoPath;
@@ -21,8 +22,11 @@ pub struct Overrides {
     pub provider: Option<String>,
     /// The budget in US dollars.
     pub budget_usd: Option<f64>,
-    /// How much confinement.
+    /// How much confinement. What the project's file says of it takes no effect: see [`ProjectFile::ungranted`].
     pub sandbox: Option<SandboxMode>,
+    /// Folders outside the workspace that a confined command may read besides the toolchain's; those of the project's file
+    /// take no effect either.
+    pub read_only: Vec<PathBuf>,
     /// Whether gates open without a person.
     pub auto_approve: bool,
 }
@@ -40,6 +44,25 @@ impl FromStr for SandboxMode {
     }
 }
 
+impl ProjectFile {
+    /// What the file asks of a machine and only its owner can grant, and did not: a sentence each, with the flag that does.
+    /// Whoever may write to a repository may not decide what its commands see of the machine.
+    pub fn ungranted(&self, overrides: &Overrides) -> Vec<String> {
+        let mut asked = Vec::new();
+        if self.0.sandbox == SandboxMode::None && overrides.sandbox.is_none() {
+            asked.push(
+                "sandbox.mode = \"none\" takes effect only with --sandbox none: commands are confined".to_owned(),
+            );
+        }
+        let unnamed = self.0.read_only.iter().filter(|folder| !overrides.read_only.contains(folder));
+        asked.extend(unnamed.map(|folder| {
+            let folder = folder.display();
+            format!("sandbox.read_only = {folder} takes effect only with --read-only {folder}: commands do not see it")
+        }));
+        asked
+    }
+}
+
 impl RunConfig {
     /// The settings of a run.
     ///
@@ -52,9 +75,11 @@ impl RunConfig {
         }
         if let Some(usd) = overrides.budget_usd {
             let microusd = scale_to_whole(usd, 1e6).filter(|microusd| *microusd > 0);
-            config.limits.budget_microusd = microusd.ok_or_else(|| bad("--budget", usd, "write US dollars: 5.0"))?;
+            config.limits.budget_microusd =
+                microusd.ok_or_else(|| bad("--budget", shown_usd(usd), "write US dollars: 5.0"))?;
         }
-        config.sandbox = overrides.sandbox.unwrap_or(config.sandbox);
+        config.sandbox = overrides.sandbox.unwrap_or_default();
+        config.read_only = overrides.read_only;
         config.auto_approve = overrides.auto_approve;
         config.validate()?;
         Ok(config)
@@ -145,6 +170,11 @@ impl RunConfig {
     }
 }
 
+/// A number of dollars, however large it is, in a few digits.
+fn shown_usd(usd: f64) -> String {
+    if usd.abs() < 1e15 { usd.to_string() } else { format!("{usd:e}") }
+}
+
 fn bad(key: &str, value: impl std::fmt::Display, cure: impl std::fmt::Display) -> ConfigError {
     ConfigError::BadValue { key: key.into(), value: value.to_string(), cure: cure.to_string() }
 }
@@ -191,8 +221,6 @@ fn names_differ<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::{RoleModel, detect};
 
@@ -217,7 +245,7 @@ mod tests {
             budget_usd: Some(0.5),
             sandbox: Some("none".parse().unwrap()),
             auto_approve: true,
-            provider: None,
+            ..Overrides::default()
         };
         let config = RunConfig::assemble(project(), overrides).unwrap();
         assert_eq!(
@@ -229,6 +257,27 @@ mod tests {
             (config.limits.budget_microusd, config.sandbox, config.auto_approve),
             (5_000_000, SandboxMode::Auto, false)
         );
+    }
+
+    #[test]
+    fn what_a_file_asks_of_the_machine_is_for_its_owner_to_grant() {
+        let text = "[sandbox]\nmode = \"none\"\nread_only = [\"/root\", \"/opt/sdk\"]\n[[checks]]\nname = \"t\"\ncommand = \"t\"";
+        let file = ProjectFile::parse(text).unwrap();
+        let granted = Overrides { read_only: vec!["/opt/sdk".into()], ..Overrides::default() };
+        let [mode, folder] = &file.ungranted(&granted)[..] else { panic!("{:?}", file.ungranted(&granted)) };
+        assert!(mode.contains("--sandbox none") && folder.contains("--read-only /root"), "{mode} {folder}");
+        let config = RunConfig::assemble(file.clone(), granted).unwrap();
+        assert_eq!((config.sandbox, config.read_only), (SandboxMode::Auto, vec![PathBuf::from("/opt/sdk")]));
+        let none = Overrides { sandbox: Some(SandboxMode::None), ..Overrides::default() };
+        assert!(!file.ungranted(&none).iter().any(|asked| asked.contains("--sandbox")));
+        assert_eq!(RunConfig::assemble(file, none).unwrap().sandbox, SandboxMode::None);
+    }
+
+    #[test]
+    fn a_budget_without_end_is_told_in_a_few_digits() {
+        let overrides = Overrides { budget_usd: Some(1e300), ..Overrides::default() };
+        let error = RunConfig::assemble(project(), overrides).unwrap_err().to_string();
+        assert_eq!(error, "--budget = 1e300: write US dollars: 5.0");
     }
 
     #[test]
