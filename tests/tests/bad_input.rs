@@ -48,7 +48,7 @@ fn reason(run: &Value) -> &str {
 fn a_provider_without_its_key_is_refused() {
     let world = World::quick();
     let ended = world.gatewright(&["run", "--requirements", "make it right"]);
-    refused(&world, ended, 69, &["ANTHROPIC_API_KEY", "environment"]);
+    refused(&world, ended, 69, &["there is no key", "`export ANTHROPIC_API_KEY=...`"]);
 }
 
 #[test]
@@ -160,6 +160,92 @@ fn a_project_without_checks_is_shown_the_way_to_init() {
 }
 
 #[test]
+fn settings_that_are_no_text_or_no_file_are_refused_and_not_skipped() {
+    let world = World::rust();
+    fs::write(world.repository().join("gatewright.toml"), b"# caf\xe9\n[limits]\nbudget_usd = 0.01\n").unwrap();
+    let words = ["gatewright.toml is no UTF-8 text (byte 5)", "save it as UTF-8"];
+    refused(&world, world.run(&good(), &[]), 65, &words);
+    world.git(&["add", "--all"]);
+    world.git(&["commit", "--quiet", "--message", "settings"]);
+    refused(&world, world.run(&good(), &[]), 65, &words);
+    let folder = World::rust();
+    folder.commit(&[("gatewright.toml/limits", "budget_usd = 0.01\n")]);
+    refused(&folder, folder.run(&good(), &[]), 65, &["gatewright.toml is no file"]);
+}
+
+#[test]
+fn what_a_repository_asks_of_the_machine_is_not_granted() {
+    let world = World::quick();
+    let private = world.outside("private", &[("key", "mine\n")]);
+    let asks = format!("[sandbox]\nmode = \"none\"\nread_only = [\"{}\"]\n", private.display());
+    world.commit(&[
+        ("gatewright.toml", &format!("{}{asks}", tests::world::QUICK)),
+        ("tests/key.sh", &format!("! cat {}/key\n", private.display())),
+    ]);
+    let ended = world.run(&good(), &["--yes", "--json"]).expect(0);
+    assert!(ended.said("takes effect only with --sandbox none") && ended.said("--read-only"), "{}", ended.stderr);
+    let layers = &ended.json()["evidence"][0]["layers"];
+    assert!(!layers.as_array().unwrap().is_empty(), "{layers}");
+    // The same folder by the user's own word: the test that cannot see it fails on the base already.
+    let shown = world.run(&good(), &["--yes", "--json", "--read-only", private.to_str().unwrap()]);
+    assert!(shown.json()["notices"].to_string().contains("the checks fail on the base already"), "{}", shown.stdout);
+    let state = world.state();
+    let refused = world.run(&good(), &["--read-only", state.to_str().unwrap()]).expect(65);
+    assert!(refused.said("no command sees the state folder"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_ref_in_the_way_is_told_before_anything_is_paid() {
+    let world = World::quick();
+    world.git(&["branch", "gatewright"]);
+    let ended = world.run(&good(), &["--yes"]);
+    refused(&world, ended, 65, &["refs/heads/gatewright stands in the way", "git branch -m gatewright OTHER"]);
+}
+
+#[test]
+fn damaged_files_of_the_state_are_named_with_the_cure() {
+    for name in ["secrets.json", "schedules.json"] {
+        let world = World::quick();
+        world.gatewright(&["runs", "list"]).expect(0);
+        fs::write(world.state().join(name), "{ half").unwrap();
+        let ended = world.gatewright(&["runs", "list"]).expect(69);
+        assert!(ended.said(&format!("{name} is damaged")) && ended.said("move it away"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn tables_that_lost_their_runs_are_not_taken_for_new_ones() {
+    let world = World::quick();
+    world.run(&good(), &["--yes"]).expect(0);
+    for name in ["tables.sqlite", "tables.sqlite-wal", "tables.sqlite-shm"] {
+        let _ = fs::remove_file(world.state().join(name));
+    }
+    let ended = world.gatewright(&["runs", "list"]).expect(69);
+    assert!(ended.said("has lost what it held"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_repository_of_another_user_is_worked_on_and_that_is_said() {
+    let world = World::quick();
+    // Only root can give a folder away; anybody else has no repository of another user to try it on.
+    if std::os::unix::fs::chown(world.repository().join(".git"), Some(65_534), None).is_err() {
+        return;
+    }
+    let run = world.run(&good(), &["--no-wait", "--json"]).expect(4).json();
+    let notices = run["notices"].to_string();
+    assert!(notices.contains("belongs to another user (65534)"), "{notices}");
+}
+
+#[test]
+fn whoever_stops_reading_has_read_enough() {
+    let world = World::quick();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = Ended::of(&world.command(&["runs", "list"]).stdout(writer).output().unwrap()).expect(0);
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
 fn an_empty_requirement_is_refused() {
     let world = World::quick();
     let empty = world.outside("texts", &[("empty.md", " \n\t\n")]).join("empty.md");
@@ -200,6 +286,7 @@ fn wrong_arguments_are_told_with_value_and_cure() {
     refused(&world, world.gatewright(&["run"]), 64, &["--requirements"]);
     refused(&world, world.gatewright(&["fly"]), 64, &["fly"]);
     refused(&world, world.gatewright(&["runs", "show", "r-none"]), 65, &["there is no run r-none"]);
+    refused(&world, world.gatewright(&["runs", "events", "r-none"]), 65, &["there is no run r-none"]);
     refused(&world, world.gatewright(&["runs", "resume", "r-none"]), 65, &["there is no run r-none"]);
     refused(&world, world.gatewright(&["runs", "stop"]), 64, &["<RUN|--all>"]);
     refused(&world, world.gatewright(&["runs", "stop", "r-1", "--all"]), 64, &["cannot be used with"]);

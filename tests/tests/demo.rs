@@ -1,6 +1,8 @@
 //! The demo is not a film: only the model's answers are recorded, and what they set off is measured here and now.
 #![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 use tests::{Ended, Running, World, demo};
 
@@ -21,12 +23,41 @@ iterations = 1
 
 /// A run on the demo's package with these answers.
 fn run(world: &World, provider: &str, more: &[&str]) -> Ended {
+    Ended::of(&run_command(world, provider, more).output().unwrap())
+}
+
+fn run_command(world: &World, provider: &str, more: &[&str]) -> Command {
     let requirement = format!("@{}", demo::input().join("requirement.md").display());
     let acceptance = demo::input().join("acceptance").display().to_string();
     let mut arguments =
         vec!["run", "--requirements", &requirement, "--acceptance", &acceptance, "--provider", provider];
     arguments.extend(more);
-    Ended::of(&world.command(&arguments).output().unwrap())
+    world.command(&arguments)
+}
+
+/// The same command as if another user gave it, far away: another name, home, time zone and umask.
+fn as_another_user(world: &World, command: &Command) -> Command {
+    let home = world.outside("home", &[(".profile", "")]);
+    let mut other = Command::new("sh");
+    other.args(["-c", "umask 077 && exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    // The toolchain stays where it is installed.
+    let mine = std::env::var_os("HOME").map(std::path::PathBuf::from).unwrap_or_default();
+    for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+        other.env(name, std::env::var_os(name).unwrap_or_else(|| mine.join(folder).into()));
+    }
+    other
+        .env("HOME", home)
+        .env("USER", "somebody-else")
+        .env("LOGNAME", "somebody-else")
+        .env("TZ", "Pacific/Kiritimati");
+    other.current_dir(world.repository()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    other
 }
 
 fn settings(command: &str) -> String {
@@ -36,10 +67,11 @@ fn settings(command: &str) -> String {
 const TESTED: &str = "cargo test --offline --no-fail-fast";
 
 #[test]
-fn the_recording_replays_in_another_folder_and_the_change_is_real() {
+fn the_recording_replays_in_another_folder_as_another_user_and_the_change_is_real() {
     let world = demo::world(&[]);
     let provider = demo::play(&world, "replay", &demo::recording());
-    let run = run(&world, &provider, &["--yes", "--json"]).expect(0).json();
+    let command = run_command(&world, &provider, &["--yes", "--json"]);
+    let run = Ended::of(&as_another_user(&world, &command).output().unwrap()).expect(0).json();
     let branch = run["branch"].as_str().unwrap();
     assert!(world.on_branch(branch, "src/lib.rs").is_some_and(|text| text != world.git(&["show", "HEAD:src/lib.rs"])));
     let outcome = |purpose: &str| {
@@ -110,17 +142,17 @@ fn a_canary_in_the_tree_turns_the_evidence_red() {
     let provider = demo::play(&world, "scripted", &lines);
     let ended = run(&world, &provider, &["--yes"]).expect(3);
     assert!(ended.said("tests/canary.rs::canary"), "{ended:#?}");
+    assert_eq!(world.branches(), Vec::<String>::new());
 }
 
 #[test]
 fn a_denied_gate_leaves_no_branch() {
     let world = demo::world(&[]);
     let provider = demo::play(&world, "replay", &demo::recording());
-    run(&world, &provider, &["--no-wait"]).expect(4);
-    let gate = world.pending_gates()[0].clone();
-    world.gatewright(&["gates", "deny", gate["gate_id"].as_str().unwrap()]).expect(0);
-    let shown = world.gatewright(&["runs", "show", gate["run_id"].as_str().unwrap(), "--json"]).expect(0).json();
-    assert_eq!(shown["exit_code"], 2);
+    let mut first = Running::of(run_command(&world, &provider, &[]).spawn().unwrap());
+    let gate = first.until_gate();
+    world.gatewright(&["gates", "deny", &gate]).expect(0);
+    first.end().expect(2);
     assert_eq!(world.branches(), Vec::<String>::new());
 }
 
@@ -158,6 +190,7 @@ fn the_demo_shows_everything_also_to_nobody() {
         "flag, nobody looked",
         "Branch: gatewright/r-",
         "git merge gatewright/r-",
+        "/demo/",
     ];
     let mut rest = told.as_str();
     for words in order {

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use tests::{Ended, World};
 
@@ -35,6 +36,39 @@ fn what_is_missing_is_named_with_its_cure() {
     let none = doctor(&World::quick(), None, &[]).expect(69);
     assert!(none.said("missing git\n"), "{}", none.stdout);
     assert!(none.said("missing ANTHROPIC_API_KEY") && none.said("cure: export ANTHROPIC_API_KEY"), "{}", none.stdout);
+}
+
+#[test]
+fn what_rust_projects_need_is_looked_for_in_one() {
+    let git = Some("git version 2.50.0");
+    let ended = doctor(&World::rust(), git, &[("ANTHROPIC_API_KEY", KEY)]).expect(69);
+    for (program, cure) in [("rustc", "rustup"), ("cargo", "rustup"), ("cc", "C compiler")] {
+        assert!(ended.said(&format!("missing {program}\n")) && ended.said(cure), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_state_folder_of_somebody_else_is_refused() {
+    let world = World::quick();
+    fs::create_dir(world.state()).unwrap();
+    fs::set_permissions(world.state(), PermissionsExt::from_mode(0o700)).unwrap();
+    // Only root can give a folder away, and then root it is that would read what others wrote.
+    if std::os::unix::fs::chown(world.state(), Some(65_534), None).is_err() {
+        return;
+    }
+    let ended = doctor(&world, Some("git version 2.50.0"), &[]).expect(69);
+    assert!(ended.said("belongs to user 65534") && ended.said("chown -R"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_relative_state_home_is_ignored() {
+    let world = World::quick();
+    let home = world.outside("home", &[(".profile", "")]);
+    let mut command = Command::new(tests::world::program("gatewright"));
+    command.arg("doctor").current_dir(world.repository()).env("XDG_STATE_HOME", "relative").env("HOME", &home);
+    let ended = Ended::of(&command.output().unwrap());
+    let expected = format!("state folder {}", home.join(".local/state/gatewright").display());
+    assert!(ended.said(&expected) && !world.repository().join("relative").exists(), "{}", ended.stdout);
 }
 
 #[test]

@@ -52,6 +52,40 @@ fn a_proven_change_says_what_was_measured_before_and_after() {
     assert_eq!(parked["risk"]["level"], "medium");
 }
 
+/// A small crate that takes `twice`, which lies beside it as `cargo vendor` leaves packages.
+fn vendored() -> World {
+    let sum = "0".repeat(64);
+    let lock = format!(
+        "version = 4\n\n[[package]]\nname = \"sample\"\nversion = \"0.1.0\"\ndependencies = [\"twice\"]\n\n[[package]]\n\
+         name = \"twice\"\nversion = \"1.0.0\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n\
+         checksum = \"{sum}\"\n"
+    );
+    let sources =
+        "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"vendor\"\n".to_owned();
+    World::with(&[
+        (
+            "Cargo.toml",
+            "[package]\nname = \"sample\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\ntwice = \"1\"\n",
+        ),
+        ("Cargo.lock", &lock),
+        (".cargo/config.toml", &sources),
+        ("vendor/twice/Cargo.toml", "[package]\nname = \"twice\"\nversion = \"1.0.0\"\nedition = \"2021\"\n"),
+        ("vendor/twice/.cargo-checksum.json", &format!("{{\"files\":{{}},\"package\":\"{sum}\"}}")),
+        ("vendor/twice/src/lib.rs", "pub fn twice(number: i64) -> i64 {\n    number * 2\n}\n"),
+        ("src/lib.rs", "/// Twice the number.\npub fn double(number: i64) -> i64 {\n    number + 2\n}\n"),
+        ("tests/double.rs", "#[test]\nfn of_two() {\n    assert_eq!(sample::double(2), 4);\n}\n"),
+    ])
+}
+
+#[test]
+fn a_dependency_that_is_locked_and_vendored_is_set_up_and_used() {
+    let world = vendored();
+    let right = "/// Twice the number.\npub fn double(number: i64) -> i64 {\n    twice::twice(number)\n}\n";
+    let run = world.run(&work(right, NEW_TEST), &["--yes", "--json"]).expect(0).json();
+    assert_eq!(tests_of(&run, "final"), ["+tests/double.rs::of_two", "+tests/more.rs::of_three"]);
+    assert_eq!(world.on_branch(run["branch"].as_str().unwrap(), "src/lib.rs").as_deref(), Some(right));
+}
+
 #[test]
 fn a_test_that_proves_nothing_is_said_at_the_gate() {
     let world = World::rust();

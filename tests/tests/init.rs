@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use tests::World;
+use tests::{Script, World};
 
 fn settings(world: &World) -> String {
     fs::read_to_string(world.repository().join("gatewright.toml")).unwrap()
@@ -39,9 +39,10 @@ fn a_file_that_is_there_is_overwritten_only_by_force() {
 }
 
 #[test]
-fn an_unknown_project_is_told_what_to_write() {
+fn an_unknown_project_gets_a_file_in_which_one_command_is_left_to_write() {
     let world = World::with(&[("package.json", "{}")]);
-    let refused = world.gatewright(&["init"]).expect(65);
-    assert!(refused.said("no project that is known here") && refused.said("[[checks]]"), "{}", refused.stderr);
-    assert!(!world.repository().join("gatewright.toml").exists());
+    let ended = world.gatewright(&["init"]).expect(0);
+    assert!(ended.said("no project that is known here") && ended.said("[[checks]]"), "{}", ended.stdout);
+    let begun = world.run(&Script::default(), &[]).expect(65);
+    assert!(begun.said("checks[0].command"), "{}", begun.stderr);
 }

@@ -4,7 +4,7 @@
 //! stream positions. What a death leaves behind depends only on the last of them, so that these tests cover every one:
 //! the program dies after each commit of a run. Before a commit lies on the disk what lay there after the one before, but for
 //! what was done in between outside of the folder: it dies before each commit as long as something stands there (the ref of a
-//! published change, its branch), and before every [`STRIDE`]th of the others.
+//! published change, its branch), and before every [`STRIDE`]th of the others (decision 27 says why).
 //! [`RANDOM_DEATHS`] more come from outside, by `kill -9`, some milliseconds after a line of the program's.
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use serde_json::{Value, json};
-use tests::{Script, World};
+use tests::{Ended, Script, World};
 
 const RIGHT: &str = "echo $(($1 + $2))\n";
 const WRONG: &str = "echo $(($1 * $2))\n";
@@ -53,6 +53,47 @@ fn a_stopped_run_goes_on_at_its_gate_without_another_call() {
     ] {
         assert_eq!(told(&world, run, once), 1, "{once}:\n{}", world.events(run));
     }
+    assert_eq!(world.on_branch(&format!("gatewright/{run}"), "sum.sh").as_deref(), Some(RIGHT));
+}
+
+#[test]
+fn a_published_commit_whose_ref_was_deleted_is_published_again() {
+    let world = World::quick();
+    let parked = world.run(&good(), &["--no-wait", "--json"]).expect(4).json();
+    let run = id(&parked);
+    world.git(&["update-ref", "-d", &format!("refs/gatewright/{run}")]);
+    let failed = world.gatewright(&["gates", "approve", parked["gate"].as_str().unwrap()]).expect(1);
+    assert!(failed.said(&format!("`gatewright runs resume {run}` publishes it again")), "{}", failed.stdout);
+    let ended = world.gatewright(&["runs", "resume", run, "--yes", "--json"]).expect(0).json();
+    assert_eq!((&ended["status"], calls(&ended)), (&json!("succeeded"), calls(&parked)));
+    assert_eq!(world.on_branch(&format!("gatewright/{run}"), "sum.sh").as_deref(), Some(RIGHT));
+}
+
+#[test]
+fn nothing_is_decided_while_the_repository_is_away() {
+    let world = World::quick();
+    let parked = world.run(&good(), &["--no-wait", "--json"]).expect(4).json();
+    let (run, gate) = (id(&parked), parked["gate"].as_str().unwrap());
+    std::fs::rename(world.repository(), world.path("away")).unwrap();
+    let mut approve = world.command(&["gates", "approve", gate]);
+    let refused = Ended::of(&approve.current_dir(world.state()).output().unwrap()).expect(65);
+    assert!(refused.said("nothing was decided") && refused.said("is not a git repository"), "{}", refused.stderr);
+    std::fs::rename(world.path("away"), world.repository()).unwrap();
+    assert_eq!(world.pending_gates().len(), 1, "its approval is not used up");
+    world.gatewright(&["gates", "approve", gate]).expect(0);
+    assert_eq!(world.on_branch(&format!("gatewright/{run}"), "sum.sh").as_deref(), Some(RIGHT));
+}
+
+#[test]
+fn a_branch_that_has_the_name_is_told_with_the_command_that_goes_on() {
+    let world = World::quick();
+    let parked = world.run(&good(), &["--no-wait", "--json"]).expect(4).json();
+    let run = id(&parked);
+    world.git(&["branch", &format!("gatewright/{run}")]);
+    let failed = world.gatewright(&["gates", "approve", parked["gate"].as_str().unwrap()]).expect(1);
+    assert!(failed.said(&format!("then run `gatewright runs resume {run}`")), "{}", failed.stdout);
+    world.git(&["branch", "-D", &format!("gatewright/{run}")]);
+    world.gatewright(&["runs", "resume", run, "--yes"]).expect(0);
     assert_eq!(world.on_branch(&format!("gatewright/{run}"), "sum.sh").as_deref(), Some(RIGHT));
 }
 

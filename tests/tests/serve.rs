@@ -6,8 +6,8 @@ use aws_sdk_sfn::Client;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::ExecutionStatus;
 use serde_json::Value;
-use tests::World;
 use tests::served::{Elsewhere, Served, asks};
+use tests::{Script, World};
 
 /// The machine `asks`, and an execution of it: its ARN.
 async fn begun(client: &Client) -> String {
@@ -89,6 +89,22 @@ async fn a_folder_is_served_by_one() {
     let elsewhere = World::quick();
     let second = elsewhere.gatewright(&["cloud", "serve", "--port", taken]).expect(69);
     assert!(second.said("could not listen on the loopback"), "{second:?}");
+    assert_eq!(served.interrupt(), 0);
+}
+
+#[tokio::test]
+async fn a_run_whose_gate_nobody_answers_exits_with_3() {
+    let world = World::quick();
+    let served = Served::start(&world, &["--virtual-time"]);
+    let script = Script::default().planned().develops(1, "sum.sh", "echo $(($1 + $2))\n");
+    let script = script.tests(1, "tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n").approves(1);
+    let mut run = world.spawn(&script, &[]);
+    run.until_gate();
+    // Its state began to wait before the gate was shown: two hours are longer than it and its grace.
+    served.advance(7_200);
+    let ended = run.end().expect(3);
+    assert!(ended.said("timed out at its gate"), "{}", ended.stdout);
+    assert_eq!(world.branches(), Vec::<String>::new());
     assert_eq!(served.interrupt(), 0);
 }
 
