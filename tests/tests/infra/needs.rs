@@ -117,6 +117,7 @@ const STORE: &[(&str, &[&[&str]])] = &[
     ("get_artefact", &[&[BODY_READ]]),
     ("get_json", &[&[BODY_READ]]),
     ("base_contents", &[&[BODY_READ]]),
+    ("base_texts", &[&[BODY_READ]]),
     // A signed address holds with the rights of whoever signed it.
     ("presigned_url", &[&[BODY_READ, "s3:GetObject held-out/*"]]),
     // Whether something is there.
