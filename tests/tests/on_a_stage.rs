@@ -87,7 +87,10 @@ async fn a_run_is_stopped_taken_up_again_and_stopped_with_all_the_others() {
 
     let all = ["runs", "stop", "--all", "--stage", "dev"];
     let stop = team.gatewright("ann", &all).expect(0);
-    assert!(stop.said("2 executions stopped, of 2 runs; none is running any more"), "{stop:#?}");
+    assert!(
+        stop.said("2 executions stopped, of 2 runs; none is running any more, and none of their checks is open"),
+        "{stop:#?}"
+    );
     for run in [&first, &second] {
         assert!(stop.said(&format!("{run} is stopped")), "{stop:#?}");
         assert_eq!(team.store.run(run).await.unwrap().status, RunStatus::Stopped);

@@ -1,7 +1,7 @@
 //! A requirement goes in; a tested and approved change comes out, or a reason why not.
 
 use serde_json::json;
-use tests::{Script, World};
+use tests::{Ended, Script, World};
 
 const RIGHT: &str = "echo $(($1 + $2))\n";
 const WRONG: &str = "echo $(($1 * $2))\n";
@@ -27,6 +27,32 @@ fn an_approved_change_lands_on_a_branch_and_nothing_of_the_users_moves() {
     assert_eq!(world.git(&["status", "--porcelain"]), "");
     assert_eq!(std::fs::read(world.repository().join(".git/index")).unwrap(), index);
     assert_eq!(world.git(&["rev-parse", &format!("{branch}^")]), head);
+}
+
+/// In a stage these lines are what `gatewright aws logs --run` finds.
+#[test]
+fn every_function_says_in_its_log_what_it_did_for_which_run() {
+    let world = World::quick();
+    let ended =
+        Ended::of(&world.run_command(&good(), &["--yes", "--json"]).env("GATEWRIGHT_LOG", "info").output().unwrap());
+    let run = ended.expect(0);
+    let id = run.json()["run_id"].as_str().unwrap().to_owned();
+    let has = |function: &str, fields: &[&str]| {
+        let of_run = [format!("run={id}"), format!("run=\"{id}\"")];
+        let lines = run.stderr.lines().filter(|line| line.contains(function));
+        let mut lines = lines.filter(|line| of_run.iter().any(|field| line.contains(field)));
+        assert!(lines.any(|line| fields.iter().all(|field| line.contains(field))), "{function} {fields:?}: {run:#?}");
+    };
+    has("run_control", &["action=\"accept-plan\""]);
+    has("run_control", &["action=\"begin-task\"", "task="]);
+    for action in ["snapshot", "publish", "land"] {
+        has("code_host", &[&format!("action=\"{action}\"")]);
+    }
+    has("gate_open", &["gate=", "risk="]);
+    has("test_runner", &["job=", "purpose=Final"]);
+    has("test_runner", &["task=", "purpose=Task"]);
+    has("role_host", &["role=\"developer\"", "task=", "call=", "cost_microusd=", "output_tokens=", "estimated="]);
+    has("role_host", &["role=\"orchestrator\"", "kind="]);
 }
 
 #[test]

@@ -39,7 +39,10 @@ fn everything_is_stopped_at_once_and_seen_to_be() {
     let mut second = world.spawn(&good(), &[]);
     second.until_gate();
     let stop = world.gatewright(&["runs", "stop", "--all"]).expect(0);
-    assert!(stop.said("2 executions stopped, of 2 runs; none is running any more"), "{stop:#?}");
+    assert!(
+        stop.said("2 executions stopped, of 2 runs; none is running any more, and none of their checks is open"),
+        "{stop:#?}"
+    );
     second.end().expect(1);
     assert_eq!(world.pending_gates(), Vec::<serde_json::Value>::new());
     assert!(world.gatewright(&["runs", "stop", "--all"]).expect(0).said("nothing was running"));

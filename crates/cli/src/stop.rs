@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_sfn::error::ProvideErrorMetadata;
-use run_model::RunId;
 use run_model::run::{Outcome, RunRecord, RunStatus};
+use run_model::{JobId, RunId};
 use store::NewEvent;
 
 use crate::machines::name_of;
@@ -47,6 +47,12 @@ pub(crate) async fn all(place: Place) -> Result<u8, Problem> {
         screen::print(told(run, &flag));
     }
     let left = left?;
+    if !stopped.open_checks.is_empty() {
+        let jobs: Vec<&str> = stopped.open_checks.iter().map(JobId::as_str).collect();
+        let message =
+            format!("checks still open: {}; their runners let go of them at the next heartbeat", jobs.join(", "));
+        return Err(Problem { message, exit: problem::FAILED });
+    }
     if !left.is_empty() {
         let names: Vec<&str> = left.iter().map(|arn| name_of(arn)).collect();
         let message =
@@ -55,7 +61,10 @@ pub(crate) async fn all(place: Place) -> Result<u8, Problem> {
     }
     screen::print(match stopped.executions.len() {
         0 => "nothing was running".to_owned(),
-        count => format!("{count} executions stopped, of {} runs; none is running any more", stopped.runs.len()),
+        count => format!(
+            "{count} executions stopped, of {} runs; none is running any more, and none of their checks is open",
+            stopped.runs.len()
+        ),
     });
     Ok(0)
 }
@@ -66,6 +75,8 @@ struct Stopped {
     runs: BTreeMap<RunId, RunRecord>,
     /// By ARN.
     executions: BTreeSet<String>,
+    /// Check jobs of those runs that a runner could still have.
+    open_checks: Vec<JobId>,
 }
 
 /// Stops what runs until nothing does, or for so many rounds; what is left.
@@ -86,6 +97,12 @@ async fn everything(place: &Place, stopped: &mut Stopped) -> Result<Vec<String>,
         if let Some(RunRecord { run_id, .. }) = executions::carried(place.store(), arn).await? {
             stopped.runs.insert(run_id.clone(), record(place, &run_id).await?);
         }
+    }
+    stopped.open_checks.clear();
+    for run in stopped.runs.keys() {
+        // The index may have lagged behind when the run's end closed them.
+        place.store().close_jobs(run).await?;
+        stopped.open_checks.extend(place.store().open_jobs(run).await?);
     }
     running(place).await
 }
