@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::machines::{MACHINES, repository};
+use crate::programs::artefacts;
 
 /// The region of everything on it.
 pub const REGION: &str = "us-east-1";
@@ -72,16 +73,16 @@ impl MiniStack {
         Environment::of([id, secret, region, ("AWS_ENDPOINT_URL", &self.address)]).sdk_config().unwrap()
     }
 
-    /// Deploys the template as the stack `gatewright-<stage>`, with this program for every function. Returns what the SAM CLI
-    /// printed.
+    /// Deploys what `sam build` made as the stack `gatewright-<stage>`. Returns what the SAM CLI printed.
     ///
     /// # Panics
     /// With what it printed, if it fails.
-    pub fn deploy(&self, stage: &str, bootstrap: &Path) -> String {
-        self.deploy_edited(stage, bootstrap, &[])
+    pub fn deploy_built(&self, stage: &str) -> String {
+        let built = artefacts().expect("`cargo xtask test --world` builds what is deployed here");
+        self.deploy(stage, &built.join("template.yaml"))
     }
 
-    /// The same, with these texts of the template replaced by others.
+    /// Deploys the template with this program for every function and with these of its texts replaced by others.
     pub fn deploy_edited(&self, stage: &str, bootstrap: &Path, edits: &[(&str, &str)]) -> String {
         lay_out(self.folder.path(), "infra", bootstrap);
         let template = self.folder.path().join("infra/template.yaml");
@@ -91,12 +92,16 @@ impl MiniStack {
             text.replace(from, to)
         });
         fs::write(&template, edited).unwrap();
+        self.deploy(stage, &template)
+    }
+
+    fn deploy(&self, stage: &str, template: &Path) -> String {
         let stage_parameter = format!("Stage={stage}");
         let stack = format!("gatewright-{stage}");
         self.sam(&[
             "deploy",
             "--template",
-            "infra/template.yaml",
+            template.to_str().unwrap(),
             "--stack-name",
             &stack,
             "--resolve-s3",

@@ -23,9 +23,17 @@ pub fn program_of(function: &str) -> String {
     metadata["BuildProperties"]["Binary"].as_str().unwrap_or_else(|| panic!("{function} is in no program")).to_owned()
 }
 
-/// Where the program of a function is.
+/// Where `sam build` put what is deployed, if it was run: `cargo xtask test --world` does, and says so by a variable.
+pub fn artefacts() -> Option<PathBuf> {
+    std::env::var_os("GATEWRIGHT_ARTEFACTS").map(PathBuf::from)
+}
+
+/// Where the program of a function is: the one that is deployed, or else the one that is built beside the tests.
 pub fn path(function: &str) -> PathBuf {
-    world::program(&program_of(function))
+    match artefacts() {
+        Some(built) => built.join(logical_id(function)).join("bootstrap"),
+        None => world::program(&program_of(function)),
+    }
 }
 
 /// Starts a function's program with AWS at this URL, on a stage that works on these repositories.

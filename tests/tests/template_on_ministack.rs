@@ -1,39 +1,29 @@
-//! The real SAM CLI deploys the real template onto another party's AWS, and what it made fits the programs.
+//! The real SAM CLI deploys what it built onto another party's AWS, and what it made fits the programs.
 #![cfg(feature = "world")]
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use lambda_host::{OsRandomness, SystemClock};
 use serde_json::Value;
 use store::{Names, Store};
-use tests::ministack::MiniStack;
+use tests::machines::functions;
+use tests::ministack::{MiniStack, program};
 
 const STAGE: &str = "dev";
 
-/// A program that stands for all of them: nothing is invoked here.
-fn placeholder(folder: &Path) -> std::path::PathBuf {
-    let path = folder.join("bootstrap");
-    fs::write(&path, "#!/bin/sh\nexit 1\n").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
 #[tokio::test]
 async fn the_template_makes_what_the_programs_look_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let program = placeholder(folder.path());
     let ministack = MiniStack::start(&[]);
-    ministack.deploy(STAGE, &program);
+    ministack.deploy_built(STAGE);
     let outputs = ministack.outputs(STAGE);
     table_bucket_and_signing_secret(&ministack, &outputs).await;
     machines(&ministack, &outputs).await;
+    functions().iter().for_each(|function| answers(&ministack, function));
     // What is deployed already is left alone.
-    let printed = ministack.deploy(STAGE, &program);
+    let printed = ministack.deploy_built(STAGE);
     assert!(printed.contains("No changes to deploy"), "{printed}");
 }
 
@@ -48,6 +38,17 @@ async fn table_bucket_and_signing_secret(ministack: &MiniStack, outputs: &BTreeM
     let signing = store.secret(&names.signing_secret).await.unwrap();
     let key = signing["token_key"].as_str().unwrap();
     assert!(key.len() == 64 && key.bytes().all(|digit| digit.is_ascii_hexdigit()), "{key}");
+}
+
+/// The archive that was deployed as this function serves it: it refuses what is an input of none.
+fn answers(ministack: &MiniStack, function: &str) {
+    let name = format!("gatewright-{STAGE}-{function}:live");
+    let mut command = Command::new(program("aws", "aws"));
+    command.envs(ministack.environment()).args(["lambda", "invoke", "--function-name", &name, "--payload", "null"]);
+    let invoked = command.arg("/dev/stderr").output().unwrap();
+    let (told, answer) = (String::from_utf8_lossy(&invoked.stdout), String::from_utf8_lossy(&invoked.stderr));
+    let answer: Value = answer.parse().unwrap_or_else(|error| panic!("{function}: {error}: {told}{answer}"));
+    assert_eq!(answer["errorType"], "InvalidInput", "{function}: {answer}");
 }
 
 /// Every substitution is done, and functions are called by their alias.

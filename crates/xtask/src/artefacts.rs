@@ -1,5 +1,6 @@
 //! What is deployed: the real `sam build`, and how large its programs are and how fast they start.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -7,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use flate2::{Compression, write::DeflateEncoder};
+use regex::Regex;
 
 use crate::world;
 
@@ -20,46 +22,96 @@ pub(crate) const FIRST_POLL: Duration = Duration::from_millis(10);
 pub(crate) const RESIDENT_KIB: u64 = 15 << 10;
 /// How often each is started; the median counts.
 const STARTS: usize = 9;
+/// Where `sam build` puts what it makes here: beside what somebody built to deploy it.
+pub(crate) const BUILT: &str = "target/artefacts";
+const TEMPLATE: &str = "infra/template.yaml";
+/// What each program's zip is known to be.
+const SIZES: &str = "infra/artefacts.toml";
 
-/// A built function.
+/// A function, the program that it is in, and what `sam build` made.
 pub(crate) struct Artefact {
     pub(crate) function: String,
-    program: PathBuf,
+    pub(crate) program: String,
+    bootstrap: PathBuf,
 }
 
-/// What `sam build` made of every function, by its name.
-fn built(root: &Path) -> Result<Vec<Artefact>> {
-    let mut artefacts = Vec::new();
-    for entry in fs::read_dir(root.join("functions"))? {
-        let function = entry?.file_name().to_string_lossy().into_owned();
-        let program = root.join(".aws-sam/build").join(camel_case(&function)).join("bootstrap");
-        ensure!(program.is_file(), "sam build made no {}", program.display());
-        artefacts.push(Artefact { function, program });
-    }
-    artefacts.sort_by(|a, b| a.function.cmp(&b.function));
-    Ok(artefacts)
-}
-
-/// Builds every function as a team does that deploys, for this machine's processor.
-pub(crate) fn build(root: &Path) -> Result<Vec<Artefact>> {
+/// Builds every function as a team does that deploys, for this machine's processor. What the compiler makes on the way lies
+/// under `target`.
+pub(crate) fn build(root: &Path, target: &Path) -> Result<Vec<Artefact>> {
     let world = world::builders(root)?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = format!("{}:{}", world.join("cargo-lambda/bin").display(), path.to_string_lossy());
-    let arguments = ["build", "--template", "infra/template.yaml", "--parameter-overrides", "Architecture=x86_64"];
+    let arguments = ["build", "--template", TEMPLATE, "--build-dir", BUILT, "--parameter-overrides"];
+    let arguments = [&arguments[..], &["Architecture=x86_64"]].concat();
     let mut command = Command::new(world.join("sam/bin/sam"));
-    command.args(arguments).current_dir(root).env("PATH", path);
-    command.env("SAM_CLI_TELEMETRY", "0").env("AWS_DEFAULT_REGION", "us-east-1");
+    command.args(&arguments).current_dir(root).env("PATH", path);
+    command.env("SAM_CLI_TELEMETRY", "0").env("AWS_DEFAULT_REGION", "us-east-1").env("CARGO_TARGET_DIR", target);
     println!("$ sam {}", arguments.join(" "));
     let status = command.status().context("sam cannot be started")?;
     ensure!(status.success(), "sam build failed ({status})");
     built(root)
 }
 
+/// What was made of each function of the template.
+fn built(root: &Path) -> Result<Vec<Artefact>> {
+    let template = fs::read_to_string(root.join(TEMPLATE))?;
+    let function = Regex::new(
+        r"(?m)^  (\w+):\n    Type: AWS::Serverless::Function\n.*Binary: ([\w-]+)(?:.*\n)+?      Handler: (\S+)$",
+    )?;
+    let found = function.captures_iter(&template).map(|found| {
+        let bootstrap = root.join(BUILT).join(&found[1]).join("bootstrap");
+        ensure!(bootstrap.is_file(), "sam build made no {}", bootstrap.display());
+        Ok(Artefact { function: found[3].to_owned(), program: found[2].to_owned(), bootstrap })
+    });
+    let mut artefacts = found.collect::<Result<Vec<_>>>()?;
+    ensure!(
+        artefacts.len() == template.matches("AWS::Serverless::Function").count(),
+        "a function is written otherwise"
+    );
+    artefacts.sort_by(|a, b| a.function.cmp(&b.function));
+    Ok(artefacts)
+}
+
+/// Holds each program's zip to what it is known to be, and a tenth more.
+pub(crate) fn hold_sizes(root: &Path, artefacts: &[Artefact]) -> Result<()> {
+    let mut zips = BTreeMap::new();
+    for artefact in artefacts {
+        if !zips.contains_key(&artefact.program) {
+            zips.insert(artefact.program.clone(), artefact.zip_bytes()?);
+        }
+    }
+    println!("zips: {zips:?}");
+    let known: BTreeMap<String, u64> = toml::from_str(&fs::read_to_string(root.join(SIZES))?).context(SIZES)?;
+    let problems = oversized(&zips, &known);
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    Ok(())
+}
+
+/// The zips beyond a tenth more than is known of them, and those of which nothing is known. What is within the limit has to stay
+/// within it.
+fn oversized(zips: &BTreeMap<String, u64>, known: &BTreeMap<String, u64>) -> Vec<String> {
+    let gone = known.keys().filter(|name| !zips.contains_key(*name));
+    let mut problems: Vec<String> = gone.map(|name| format!("{SIZES}: there is no {name}")).collect();
+    for (program, bytes) in zips {
+        let known = known.get(program).copied().unwrap_or_default();
+        let bound = if known > LARGEST_BYTES { known * 11 / 10 } else { LARGEST_BYTES.min(known * 11 / 10) };
+        if *bytes > bound {
+            problems.push(format!(
+                "the zip of {program} has {bytes} bytes and may have {bound}, by the {known} of {SIZES}: find out what made it grow, \
+                 and if it has to be so, say so there"
+            ));
+        }
+    }
+    problems
+}
+
 impl Artefact {
     /// The size of the archive that is uploaded: one deflated file, and some 130 bytes around it.
     pub(crate) fn zip_bytes(&self) -> Result<u64> {
         let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(&fs::read(&self.program)?)?;
+        encoder.write_all(&fs::read(&self.bootstrap)?)?;
         Ok(encoder.finish()?.len() as u64 + 130)
     }
 
@@ -74,7 +126,7 @@ impl Artefact {
 
     fn start_once(&self) -> Result<(Duration, u64)> {
         let runtime_api = TcpListener::bind("127.0.0.1:0")?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.bootstrap);
         command.env_clear().envs(ENVIRONMENT);
         command.env("AWS_LAMBDA_FUNCTION_NAME", &self.function).env("_HANDLER", &self.function);
         command.env("AWS_LAMBDA_RUNTIME_API", runtime_api.local_addr()?.to_string());
@@ -111,28 +163,48 @@ fn resident_kib(process: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// The function's resource in the template.
-fn camel_case(function: &str) -> String {
-    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
-    function.split('-').map(capital).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_function_is_a_resource_by_its_name_in_capitals() {
-        assert_eq!(camel_case("task-callback"), "TaskCallback");
-        assert_eq!(camel_case("api"), "Api");
+    fn the_template_says_which_program_a_function_is_in() {
+        let root = tempfile::tempdir().unwrap();
+        let template = fs::read_to_string(crate::root().join(TEMPLATE)).unwrap();
+        fs::create_dir(root.path().join("infra")).unwrap();
+        fs::write(root.path().join(TEMPLATE), template).unwrap();
+        assert!(built(root.path()).is_err(), "nothing is built");
+        for function in fs::read_dir(crate::root().join("functions")).unwrap() {
+            let name = function.unwrap().file_name().into_string().unwrap();
+            let resource: String = name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+            fs::create_dir_all(root.path().join(BUILT).join(&resource)).unwrap();
+            fs::write(root.path().join(BUILT).join(&resource).join("bootstrap"), "").unwrap();
+        }
+        let artefacts = built(root.path()).unwrap();
+        let found: Vec<_> = artefacts.iter().map(|artefact| (&*artefact.function, &*artefact.program)).collect();
+        assert!(found.contains(&("task-callback", "services")) && found.contains(&("tester", "agents")), "{found:?}");
+        assert_eq!(found.len(), 14);
+    }
+
+    #[test]
+    fn a_zip_that_grew_or_that_nobody_knows_is_seen() {
+        let sizes = |sizes: &[(&str, u64)]| sizes.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect();
+        let known = sizes(&[("a", 1_000)]);
+        assert!(oversized(&sizes(&[("a", 1_100)]), &known).is_empty());
+        assert!(oversized(&sizes(&[("a", 1_101)]), &known)[0].contains("1101 bytes and may have 1100"));
+        assert!(oversized(&sizes(&[("a", 900), ("b", 1)]), &known)[0].contains("the zip of b has 1 bytes"));
+        assert_eq!(oversized(&sizes(&[]), &known), ["infra/artefacts.toml: there is no a"]);
+        let at_the_limit = sizes(&[("a", LARGEST_BYTES)]);
+        assert!(oversized(&at_the_limit, &at_the_limit).is_empty());
+        assert_eq!(oversized(&sizes(&[("a", LARGEST_BYTES + 1)]), &at_the_limit).len(), 1);
     }
 
     #[test]
     fn a_zip_is_as_large_as_its_deflated_program() {
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("bootstrap");
-        fs::write(&program, vec![7; 1 << 20]).unwrap();
-        let zip = Artefact { function: "api".into(), program }.zip_bytes().unwrap();
+        let bootstrap = folder.path().join("bootstrap");
+        fs::write(&bootstrap, vec![7; 1 << 20]).unwrap();
+        let zip = Artefact { function: "api".into(), program: "services".into(), bootstrap }.zip_bytes().unwrap();
         assert!((130..10_000).contains(&zip), "{zip}");
     }
 }

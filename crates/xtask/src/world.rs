@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::artefacts;
 use crate::house::machine;
 
 /// A folder of `target/world` with what is installed in it. Each has its own, since their dependencies do not agree.
@@ -28,10 +29,11 @@ const fn from_pypi(folder: &'static str, pinned: &'static [&'static str]) -> Par
 }
 
 const SAM: Part = from_pypi("sam", &["aws-sam-cli==1.170.0", "cfn-lint==1.58.0"]);
-/// Brings a C compiler of its own, some 400 MB: only whoever builds for Lambda installs it.
+/// Brings a C compiler of its own, some 400 MB.
 const CARGO_LAMBDA: Part = from_pypi("cargo-lambda", &["cargo-lambda==1.9.2"]);
 const PARTS: &[Part] = &[
     SAM,
+    CARGO_LAMBDA,
     from_pypi("ministack", &["ministack==1.5.33", "aws-sam-translator==1.115.0", "boto3==1.43.106"]),
     from_pypi("aws", &["awscli==1.46.3", "boto3==1.44.8"]),
     from_pypi("checkov", &["checkov==3.3.30"]),
@@ -49,6 +51,8 @@ const TEMPLATES: [&str; 2] = ["infra/template.yaml", "infra/bootstrap.yaml"];
 const STAMP: &str = "installed.txt";
 /// The tests find the parts by this variable.
 const FOLDER_VARIABLE: &str = "GATEWRIGHT_WORLD";
+/// And what `sam build` made by this one.
+const ARTEFACTS_VARIABLE: &str = "GATEWRIGHT_ARTEFACTS";
 /// What marks a file of the crate `tests` that needs the parts.
 const NEEDS_PARTS: &str = r#"cfg(feature = "world")"#;
 
@@ -59,12 +63,13 @@ const STATELINT_IS_WRONG: &[(&str, &str)] = &[
     (".MaxConcurrency is \"{%", " but should be numeric"),
 ];
 
-/// Installs what is missing, lints, and runs the tests that need the parts.
+/// Installs what is missing, lints, builds what is deployed, and runs the tests that need the parts.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let world = root.join("target/world");
     let mut minutes = Vec::new();
     timed("install", &mut minutes, || PARTS.iter().try_for_each(|part| part.install(&world)))?;
     timed("lint", &mut minutes, || lint(root, &world))?;
+    timed("build", &mut minutes, || artefacts::hold_sizes(root, &artefacts::build(root, &root.join("target"))?))?;
     timed("test", &mut minutes, || test(root, &world))?;
     println!("\n{}", minutes.join(", "));
     Ok(())
@@ -169,6 +174,7 @@ fn test(root: &Path, world: &Path) -> Result<()> {
     crate::run(root, "cargo", &["build", "--workspace", "--bins", "--locked"])?;
     crate::test::cargo_test(root, |command| {
         command.args(["--package", "tests", "--features", "world"]).env(FOLDER_VARIABLE, world);
+        command.env(ARTEFACTS_VARIABLE, root.join(artefacts::BUILT));
         command.args(targets.iter().flat_map(|target| ["--test", target]))
     })
 }
