@@ -12,6 +12,7 @@ pub mod machines;
 pub mod ministack;
 pub mod programs;
 pub mod provider;
+mod recording;
 pub mod running;
 pub mod script;
 pub mod served;

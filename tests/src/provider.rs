@@ -1,8 +1,10 @@
-//! A provider on this machine: it speaks the Messages API, gives a script's answers in order, and keeps what it was asked.
+//! A provider on this machine: it speaks the Messages API, gives a script's answers in order or a recording's by what is asked,
+//! and keeps what it was asked.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -12,7 +14,7 @@ use agent::ports::{ModelResponse, Part, StopReason};
 use serde_json::{Value, json};
 
 use crate::Script;
-use crate::machines::roles;
+use crate::recording::{Recording, answers_in, role_of};
 
 /// What a request meets instead of the script's next answer, or before it.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +42,7 @@ impl Provider {
     /// The same, but the requests with these numbers, from 1, meet something.
     pub fn with_hitches(script: &Script, hitches: &[(usize, Hitch)]) -> Self {
         let mut answers = script.responses().into_iter();
-        Self::serving(hitches, move |_| answers.next())
+        Self::serving(hitches, move |_| answers.next().ok_or_else(is_over))
     }
 
     /// Answers many runs at once, whose sessions all go as the script's first round does.
@@ -48,16 +50,20 @@ impl Provider {
         let script = script.clone();
         Self::serving(&[], move |body| {
             let request: Value = serde_json::from_str(body).unwrap();
-            let system = request["system"].to_string().to_lowercase();
-            let role = roles().into_iter().find(|role| system.contains(&format!("# {role}\\n")))?;
-            let said = request["messages"].as_array()?.iter().filter(|message| message["role"] == "assistant").count();
-            script.answer(&role, said)
+            let role = role_of(&request).ok_or_else(is_over)?;
+            script.answer(&role, answers_in(&request)).ok_or_else(is_over)
         })
+    }
+
+    /// Answers what a cassette has recorded, and refuses whatever else is asked: with what differs from the nearest recording.
+    pub fn replaying(cassette: &Path) -> Self {
+        let recording = Recording::open(cassette);
+        Self::serving(&[], move |body| recording.answer(body))
     }
 
     fn serving(
         hitches: &[(usize, Hitch)],
-        mut next: impl FnMut(&str) -> Option<ModelResponse> + Send + 'static,
+        mut next: impl FnMut(&str) -> Result<ModelResponse, String> + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, requests) = (listener.local_addr().unwrap(), Arc::<(Mutex<Vec<String>>, Condvar)>::default());
@@ -88,11 +94,11 @@ impl Provider {
                     None => {}
                 }
                 match next(&body) {
-                    Some(answer) => respond(&mut connection, "200 OK", &message(&answer)),
-                    None => respond(
+                    Ok(answer) => respond(&mut connection, "200 OK", &message(&answer)),
+                    Err(why) => respond(
                         &mut connection,
                         "400 Bad Request",
-                        &json!({"error": {"message": "the script is over"}}),
+                        &json!({"error": {"type": "invalid_request_error", "message": why}}),
                     ),
                 }
             }
@@ -102,7 +108,12 @@ impl Provider {
 
     /// The settings that lead to it.
     pub fn settings(&self) -> String {
-        format!("[provider]\nbase_url = \"http://{}\"\n", self.address)
+        format!("[provider]\nbase_url = {:?}\n", self.url())
+    }
+
+    /// Its address, without `/v1/messages`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// The bodies of all requests so far.
@@ -115,6 +126,10 @@ impl Provider {
         let requests = self.requests.0.lock().unwrap();
         drop(self.requests.1.wait_while(requests, |requests| requests.len() < count).unwrap());
     }
+}
+
+fn is_over() -> String {
+    "the script is over".into()
 }
 
 /// Lets time pass for the other side, whose clock is the real one.
@@ -151,10 +166,16 @@ fn respond(connection: &mut TcpStream, status: &str, body: &Value) {
 
 fn message(answer: &ModelResponse) -> Value {
     let blocks: Vec<Value> = answer.parts.iter().filter_map(block).collect();
+    let usage = answer.usage;
     json!({
         "content": blocks,
         "stop_reason": if answer.stop_reason == StopReason::ToolUse { "tool_use" } else { "end_turn" },
-        "usage": {"input_tokens": answer.usage.input_tokens, "output_tokens": answer.usage.output_tokens},
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cache_read_input_tokens": usage.cache_read_tokens,
+            "cache_creation_input_tokens": usage.cache_write_tokens,
+        },
     })
 }
 

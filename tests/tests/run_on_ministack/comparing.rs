@@ -5,11 +5,45 @@ use std::collections::BTreeMap;
 use forge::testing::FakeGitHub;
 use run_model::RunId;
 use run_model::run::{RunEvent, RunStatus};
+use serde_json::Value;
 use store::Names;
 use tests::alone::Alone;
 use tests::{Provider, World, programs};
 
 use crate::stage::{Stage, commit, models_secret, request, script};
+
+/// Where a run is made for the second time: a GitHub with the same repository, the same model, and whoever may ask it.
+pub(crate) struct Beside<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) github: &'a FakeGitHub,
+    pub(crate) provider: &'a Provider,
+    pub(crate) models: Value,
+    pub(crate) request: Value,
+}
+
+/// Makes the very same run on the embedded cloud alone. Fails unless the tree is the same, and what happened, and what the model
+/// was asked.
+pub(crate) async fn expect_the_same_alone(stage: &Stage, run: &str, beside: Beside<'_>) {
+    let Beside { world, github, provider, models, request } = beside;
+    let asked_deployed = provider.requests();
+    let names = Names::for_stage(programs::STAGE);
+    let secrets = BTreeMap::from([(names.forge_secret, github.token_secret()), (names.models_secret, models)]);
+    let mut alone = Alone::over(world, secrets).await;
+    let record = alone.run(&request).await;
+    assert_eq!(record.status, RunStatus::Succeeded, "{:?}", record.outcome);
+
+    let tree = |github: &FakeGitHub| github.git(&["rev-parse", "main^{tree}"]);
+    assert_eq!(tree(github), tree(&stage.github));
+    let events = stage.deployed.store.events(&RunId::new(run).unwrap(), 0).await.unwrap();
+    let events_alone = alone.store.events(&record.run_id, 0).await.unwrap();
+    assert_eq!(
+        told(&events_alone, record.run_id.as_str(), github),
+        told(&events, run, &stage.github),
+        "alone, and on the stage"
+    );
+    let asked = provider.requests();
+    assert_eq!(asked[asked_deployed.len()..], asked_deployed, "the model was asked the same");
+}
 
 /// What happened, without what differs between any two runs: ids, addresses, hashes, times and amounts.
 fn told(events: &[RunEvent], run: &str, github: &FakeGitHub) -> Vec<String> {
@@ -36,22 +70,10 @@ async fn a_run_is_the_same_on_the_embedded_cloud_alone() {
     let gate = stage.gate(&run).await;
     assert_eq!(stage.decide(&stage.ann, &gate, "approve").await.0, 403);
     stage.approved(&run).await;
-    let events = stage.deployed.store.events(&RunId::new(run.as_str()).unwrap(), 0).await.unwrap();
 
     let (world, github) = (World::quick(), FakeGitHub::start().await);
     commit(&github, "main", &provider, "");
-    let names = Names::for_stage(programs::STAGE);
-    let secrets = BTreeMap::from([(names.forge_secret, github.token_secret()), (names.models_secret, models_secret())]);
-    let mut alone = Alone::over(&world, secrets).await;
-    let record = alone.run(&request()).await;
-    assert_eq!(record.status, RunStatus::Succeeded, "{:?}", record.outcome);
-    let events_alone = alone.store.events(&record.run_id, 0).await.unwrap();
-
-    let tree = |github: &FakeGitHub| github.git(&["rev-parse", "main^{tree}"]);
-    assert_eq!(tree(&github), tree(&stage.github));
-    let deployed = told(&events, &run, &stage.github);
-    assert_eq!(told(&events_alone, record.run_id.as_str(), &github), deployed);
-    let asked = provider.requests();
-    let (first, second) = asked.split_at(asked.len() / 2);
-    assert_eq!(first, second, "the model was asked the same");
+    let (world, github, provider) = (&world, &github, &provider);
+    let beside = Beside { world, github, provider, models: models_secret(), request: request() };
+    expect_the_same_alone(&stage, &run, beside).await;
 }

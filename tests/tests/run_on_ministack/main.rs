@@ -4,6 +4,7 @@
 
 mod comparing;
 mod deciding;
+mod demo;
 mod disturbing;
 mod many;
 mod stage;
