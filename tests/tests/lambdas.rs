@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use store::Names;
 use tests::alone::{Alone, bearer};
 use tests::machines::functions;
-use tests::{Script, World, programs};
+use tests::{Provider, Script, World, programs};
 
 const RIGHT: &str = "echo $(($1 + $2))\n";
 const NEW_TEST: (&str, &str) = ("tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n");
@@ -36,19 +36,22 @@ fn request(world: &World, repository: &str) -> Value {
 
 /// What a run is asked for with: the repository's settings name this crew.
 fn request_of(world: &World, repository: &str, crew: &Script) -> Value {
-    let script = world.path("script.jsonl");
-    crew.write(&script);
     let project = std::fs::read_to_string(world.repository().join("gatewright.toml")).unwrap();
-    let provider = format!("[provider]\nkind = \"scripted\"\nscript = {:?}\n", script.display().to_string());
+    let provider = Provider::playing(crew).settings();
     world.commit(&[("gatewright.toml", &format!("{project}{provider}"))]);
     json!({ "repository": repository, "requirements": "make it right" })
+}
+
+/// The key that the crew's server on this machine is asked with.
+fn models_secret() -> (String, Value) {
+    (Names::for_stage(programs::STAGE).models_secret, json!({ "ANTHROPIC_API_KEY": "a-key-for-the-loopback" }))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_run_goes_through_the_deployed_programs() {
     let world = World::quick();
     let request = request(&world, world.repository().to_str().unwrap());
-    let mut deployed = Alone::over(&world, BTreeMap::new()).await;
+    let mut deployed = Alone::over(&world, BTreeMap::from([models_secret()])).await;
     let run = tokio::time::timeout(PATIENCE, deployed.run(&request)).await.expect("the run comes to its end");
     let branch = format!("gatewright/{}", run.run_id);
     assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.outcome);
@@ -73,8 +76,8 @@ async fn a_whole_run_on_github_ends_with_a_merged_pull_request() {
     world.git(&["push", "--quiet", github.git_dir().to_str().unwrap(), "main"]);
     // The answer to the opened pull request is lost: the machine calls again, and finds it.
     github.fail("POST", "/pulls", Fault::Lost);
-    let secret = BTreeMap::from([(Names::for_stage(programs::STAGE).forge_secret, github.app_secret())]);
-    let mut deployed = Alone::over(&world, secret).await;
+    let forge_secret = (Names::for_stage(programs::STAGE).forge_secret, github.app_secret());
+    let mut deployed = Alone::over(&world, BTreeMap::from([models_secret(), forge_secret])).await;
     let run = tokio::time::timeout(PATIENCE, deployed.run(&request)).await.expect("the run comes to its end");
     assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.outcome);
     let pulls = github.pulls();
@@ -114,7 +117,7 @@ async fn what_the_console_started_and_is_risky_lands_by_two_people() {
     let careful = json!({"decision": "approve", "summary": "good", "risk_hint": "high"});
     let repository = world.repository().display().to_string();
     let input = request_of(&world, &repository, &crew().submits("reviewer", 1, careful));
-    let mut deployed = Alone::over(&world, BTreeMap::new()).await;
+    let mut deployed = Alone::over(&world, BTreeMap::from([models_secret()])).await;
     let (run_id, execution) = (RunId::new(NAME).unwrap(), deployed.start_in_the_console(NAME, &input).await);
     let at_the_gate = deployed.until(&run_id, |run| run.status == RunStatus::ApprovalPending);
     let waiting = tokio::time::timeout(PATIENCE, at_the_gate).await.expect("the run comes to its gate");

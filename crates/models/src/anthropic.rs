@@ -74,6 +74,7 @@ impl Anthropic {
     }
 
     /// Who answers, for the header of a recording.
+    #[cfg(feature = "recording")]
     pub(crate) fn name(&self) -> String {
         format!("Anthropic Messages at {}", self.base_url)
     }

@@ -1,34 +1,8 @@
 //! Why a model could not be connected to.
 
-use std::path::PathBuf;
-
 use agent::ports::PortError;
 use config::ConfigError;
 use run_model::{ErrorName, FunctionError};
-
-/// Why a cassette or a script cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CassetteError {
-    /// The file cannot be opened, read or written.
-    #[error("{path}: the cassette cannot be used", path = .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A line is not what it should be.
-    #[error("{path}, line {line}: {problem}", path = .path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-}
 
 /// Why a model could not be connected to. Nothing has been asked.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +44,15 @@ pub enum ConnectError {
     /// Only a live provider can be recorded.
     #[error("provider.upstream = {0}: only a live provider can be recorded: anthropic")]
     NotLive(&'static str),
+    /// The program was built without the feature `recording`.
+    #[error(
+        "provider.kind = {0}: this program neither records nor replays, as nothing that is deployed does: name a provider that answers"
+    )]
+    NoRecordings(&'static str),
     /// The cassette or script cannot be used.
+    #[cfg(feature = "recording")]
     #[error(transparent)]
-    Cassette(#[from] CassetteError),
+    Cassette(#[from] crate::CassetteError),
     /// The HTTP client could not be built (no certificates, mostly).
     #[error("the HTTP client could not be built: {0}")]
     Client(String),
@@ -86,7 +66,9 @@ impl From<ConnectError> for FunctionError {
             | ConnectError::StrangeServer { .. }
             | ConnectError::BadServer { .. } => ErrorName::ModelRefused,
             ConnectError::KeySource(_) => ErrorName::StoreUnavailable,
-            ConnectError::NotLive(_) | ConnectError::Cassette(_) => ErrorName::InvalidInput,
+            ConnectError::NotLive(_) | ConnectError::NoRecordings(_) => ErrorName::InvalidInput,
+            #[cfg(feature = "recording")]
+            ConnectError::Cassette(_) => ErrorName::InvalidInput,
             ConnectError::Client(_) => ErrorName::Internal,
         };
         Self::new(name, with_sources(&error))

@@ -1,14 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod anthropic;
-pub mod cassette;
 mod error;
-mod fingerprint;
 mod key;
 mod patience;
-mod record;
-mod replay;
-mod scripted;
+#[cfg(feature = "recording")]
+mod recording;
 
 use std::sync::Arc;
 
@@ -17,12 +14,10 @@ use config::{Provider, RunConfig};
 use run_model::{Clock, Randomness};
 
 pub use anthropic::Anthropic;
-pub use error::{CassetteError, ConnectError};
-pub use fingerprint::Fingerprint;
+pub use error::ConnectError;
 pub use key::{ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, ApiKey, KeySource};
-pub use record::Record;
-pub use replay::Replay;
-pub use scripted::Scripted;
+#[cfg(feature = "recording")]
+pub use recording::{Fingerprint, Record, Replay, Scripted, cassette, cassette::CassetteError};
 
 /// The model that these settings name. Who answers is settled here and nowhere else.
 ///
@@ -36,13 +31,11 @@ pub async fn connect(
     randomness: Arc<dyn Randomness>,
 ) -> Result<Arc<dyn Model>, ConnectError> {
     match &config.provider {
-        Provider::Replay { cassette } => Ok(Arc::new(Replay::open(cassette)?)),
-        Provider::Scripted { script } => Ok(Arc::new(Scripted::open(script)?)),
-        Provider::Record { cassette, upstream } => {
-            let live = connect_live(upstream, keys, clock.clone(), randomness).await?;
-            Ok(Arc::new(Record::open(cassette, live.name(), Arc::new(live), clock.as_ref())?))
-        }
         live @ Provider::Anthropic { .. } => Ok(Arc::new(connect_live(live, keys, clock, randomness).await?)),
+        #[cfg(feature = "recording")]
+        kept => recording::connect(kept, keys, clock, randomness).await,
+        #[cfg(not(feature = "recording"))]
+        kept => Err(ConnectError::NoRecordings(kept.kind())),
     }
 }
 

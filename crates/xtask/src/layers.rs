@@ -34,6 +34,7 @@ pub(crate) fn problems(root: &Path) -> Result<Vec<String>> {
     let metadata = crate::output(root, "cargo", &["metadata", "--format-version", "1", "--no-deps"])?;
     let mut problems = breaches(&serde_json::from_str(&metadata)?)?;
     problems.extend(dear(root)?);
+    problems.extend(replayable(root)?);
     Ok(problems)
 }
 
@@ -74,6 +75,17 @@ fn dear(root: &Path) -> Result<Option<String>> {
     Ok(found.map(|found| format!("gatewright is built with {found}: only code-host's program needs it")))
 }
 
+/// What is deployed must not be able to answer from a file instead of asking a provider.
+fn replayable(root: &Path) -> Result<Option<String>> {
+    let tree = ["tree", "--package", "programs", "--edges", "normal,features", "--prefix", "none"];
+    let found = holds_recordings(&crate::output(root, "cargo", &tree)?);
+    Ok(found.then(|| "programs are built with the feature recording of models: only gatewright may replay".to_owned()))
+}
+
+fn holds_recordings(tree: &str) -> bool {
+    tree.lines().any(|line| line.starts_with("models feature \"recording\""))
+}
+
 fn layer(name: &str, manifest: &str) -> Option<u8> {
     if manifest.contains("/functions/") {
         return Some(FUNCTIONS);
@@ -109,6 +121,15 @@ mod tests {
             breaches(&metadata).unwrap().len()
         };
         assert_eq!([json!(null), json!("build"), json!("dev")].map(found), [1, 1, 0]);
+    }
+
+    #[test]
+    fn what_can_replay_is_seen_in_the_tree_of_who_may() {
+        let tree = |package| {
+            let tree = ["tree", "--package", package, "--edges", "normal,features", "--prefix", "none"];
+            crate::output(&crate::root(), "cargo", &tree).unwrap()
+        };
+        assert!(holds_recordings(&tree("gatewright")) && !holds_recordings(&tree("programs")));
     }
 
     #[test]

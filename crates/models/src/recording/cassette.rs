@@ -8,7 +8,31 @@ use agent::ports::{ModelRequest, ModelResponse};
 use run_model::SessionId;
 use serde::{Deserialize, Serialize};
 
-use crate::{CassetteError, Fingerprint};
+use super::Fingerprint;
+
+/// Why a cassette or a script cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CassetteError {
+    /// The file cannot be opened, read or written.
+    #[error("{path}: the cassette cannot be used", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line is not what it should be.
+    #[error("{path}, line {line}: {problem}", path = .path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
 
 /// The version of the format that this code writes.
 pub const CASSETTE_FORMAT: u32 = 1;

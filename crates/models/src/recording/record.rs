@@ -12,9 +12,9 @@ use agent::ports::{Model, ModelError, ModelRequest, ModelResponse};
 use async_trait::async_trait;
 use run_model::{Clock, SessionId};
 
-use crate::cassette::{CASSETTE_FORMAT, Cassette, Entry, Header, whole_lines};
+use super::Fingerprint;
+use super::cassette::{CASSETTE_FORMAT, Cassette, CassetteError, Entry, Header, whole_lines};
 use crate::error::with_sources;
-use crate::{CassetteError, Fingerprint};
 
 /// Records. An answer is on the disk before anybody sees it, so that a crash never pays for the same request twice; several
 /// recorders, in one process or many, may share the file.

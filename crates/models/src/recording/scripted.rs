@@ -5,8 +5,7 @@ use std::path::Path;
 use agent::ports::{Model, ModelError, ModelRequest, ModelResponse};
 use async_trait::async_trait;
 
-use crate::CassetteError;
-use crate::cassette::Cassette;
+use super::cassette::{Cassette, CassetteError};
 
 /// Answers by session and turn and ignores what the request says, so that an edit of a prompt changes nothing. A recorded
 /// cassette is a script too.

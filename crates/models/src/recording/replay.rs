@@ -5,8 +5,8 @@ use std::path::Path;
 use agent::ports::{Model, ModelError, ModelRequest, ModelResponse};
 use async_trait::async_trait;
 
-use crate::cassette::Cassette;
-use crate::{CassetteError, Fingerprint};
+use super::Fingerprint;
+use super::cassette::{Cassette, CassetteError};
 
 /// Answers a request with what was recorded for exactly this request, and nothing else.
 #[derive(Debug)]
