@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use embedded_cloud::EventPattern;
 
 use crate::aws::arguments::AwsCommand;
 
@@ -259,4 +260,7 @@ pub(crate) struct ServeOptions {
     /// The function that is told how executions begin and end, by name or ARN
     #[arg(long, value_name = "FUNCTION")]
     pub(crate) status_target: Option<String>,
+    /// What it is told alone: the pattern of an EventBridge rule, JSON with lists of values
+    #[arg(long, value_name = "PATTERN", requires = "status_target")]
+    pub(crate) status_pattern: Option<EventPattern>,
 }

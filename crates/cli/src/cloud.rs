@@ -66,6 +66,7 @@ fn driving(options: &ServeOptions, standing: Option<StandingClock>) -> Result<Dr
     if options.status_target.is_some() {
         driving.status_target.clone_from(&options.status_target);
     }
+    driving.status_pattern.clone_from(&options.status_pattern);
     Ok(driving)
 }
 

@@ -20,6 +20,7 @@ use crate::commits::{CommitObserver, Commits};
 use crate::connector::{InProcess, OverSocket, sdk_config};
 use crate::durable::{DurableWriter, create_folder};
 use crate::dynamodb::DynamoDb;
+use crate::event_pattern::EventPattern;
 use crate::http::Services;
 use crate::lambda::Invoker;
 use crate::loopback::{CLOCK_FILE, Loopback, StandingClock};
@@ -29,7 +30,7 @@ use crate::registry::Functions;
 use crate::scheduler::{Scheduler, SchedulerSources};
 use crate::secrets::{SecretSources, Secrets};
 use crate::socket::{self, FileMode};
-use crate::status_events::StatusEvents;
+use crate::status_events::{StatusEvents, StatusRule};
 use crate::step_functions::{self, EngineError, StepFunctions};
 use crate::streams::{Progress, Pump, PumpContext, StreamRule};
 
@@ -141,7 +142,7 @@ pub struct Cloud {
     writer: Arc<DurableWriter>,
     listener: Option<StdListener>,
     tasks: JoinSet<()>,
-    status_target: Option<String>,
+    status_rule: Option<StatusRule>,
     /// Held as long as this process may write.
     lock: File,
 }
@@ -177,7 +178,7 @@ impl Cloud {
             writer,
             listener: Some(listener),
             tasks: JoinSet::new(),
-            status_target: None,
+            status_rule: None,
             lock,
         }))
     }
@@ -212,7 +213,12 @@ impl Cloud {
     /// Names the function that is told how executions begin and end, as an EventBridge rule for
     /// `Step Functions Execution Status Change` tells its target: best effort, in no order. For before [`Cloud::start`].
     pub fn tell_status_changes_to(&mut self, function: impl Into<String>) {
-        self.status_target = Some(function.into());
+        self.status_rule = Some(StatusRule { pattern: None, function: function.into() });
+    }
+
+    /// The same, but the function is told only what the rule's pattern lets through.
+    pub fn tell_status_changes_matching(&mut self, pattern: EventPattern, function: impl Into<String>) {
+        self.status_rule = Some(StatusRule { pattern: Some(pattern), function: function.into() });
     }
 
     /// Begins to drive: executions go on where they were, streams flow, schedules fire, other processes are answered.
@@ -253,9 +259,9 @@ impl Cloud {
         }
         let pumps = self.open_pumps(&invoker)?;
         // Listens before anything moves, so that no change is missed.
-        let told = self.status_target.take().map(|function| {
+        let told = self.status_rule.take().map(|rule| {
             let (engine, randomness) = (&self.services.step_functions, Arc::clone(&self.options.randomness));
-            StatusEvents::of(engine, randomness, invoker.clone(), function)
+            StatusEvents::of(engine, randomness, invoker.clone(), rule)
         });
         begin(&self.services.step_functions, functions)?;
         for pump in pumps {

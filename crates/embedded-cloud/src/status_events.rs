@@ -6,8 +6,16 @@ use run_model::Randomness;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::JoinSet;
 
+use crate::event_pattern::EventPattern;
 use crate::lambda::Invoker;
 use crate::step_functions::{Place, StatusChange, StepFunctions, uuid};
+
+/// Which changes go to which function.
+pub(crate) struct StatusRule {
+    /// Every change, if there is none.
+    pub(crate) pattern: Option<EventPattern>,
+    pub(crate) function: String,
+}
 
 /// Carries the rule out: best effort, as on AWS. What was under way when the process died is not told again.
 pub(crate) struct StatusEvents {
@@ -15,7 +23,7 @@ pub(crate) struct StatusEvents {
     place: Place,
     randomness: Arc<dyn Randomness>,
     invoker: Invoker,
-    function: String,
+    rule: StatusRule,
 }
 
 impl StatusEvents {
@@ -24,9 +32,9 @@ impl StatusEvents {
         engine: &StepFunctions,
         randomness: Arc<dyn Randomness>,
         invoker: Invoker,
-        function: String,
+        rule: StatusRule,
     ) -> Self {
-        StatusEvents { changes: engine.subscribe(), place: engine.place().clone(), randomness, invoker, function }
+        StatusEvents { changes: engine.subscribe(), place: engine.place().clone(), randomness, invoker, rule }
     }
 
     /// Tells until dropped.
@@ -38,7 +46,10 @@ impl StatusEvents {
                     Ok(change) => {
                         let id = uuid(&*self.randomness);
                         let event = change.event(&self.place, &id);
-                        let (invoker, function) = (self.invoker.clone(), self.function.clone());
+                        if self.rule.pattern.as_ref().is_some_and(|pattern| !pattern.matches(&event)) {
+                            continue;
+                        }
+                        let (invoker, function) = (self.invoker.clone(), self.rule.function.clone());
                         told.spawn(async move { invoker.hand_over(&function, &event, &id).await });
                     }
                     Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "status changes were not told"),

@@ -104,11 +104,9 @@ async fn streams_too_go_to_functions_elsewhere() {
     assert_eq!(record["Records"][0]["dynamodb"]["NewImage"]["note"]["S"], "answer");
 }
 
-#[tokio::test]
-async fn the_rules_target_is_told_how_executions_begin_and_end() {
-    let mut world = World::new();
-    world.machines.push(call("echo"));
-    let (sender, mut told) = mpsc::unbounded_channel::<Value>();
+/// The function `echo`, and `events`, which passes on what it is told.
+fn telling() -> (FunctionRegistry, mpsc::UnboundedReceiver<Value>) {
+    let (sender, told) = mpsc::unbounded_channel::<Value>();
     let functions = FunctionRegistry::new().with("echo", |event, _| async move { Ok(event) }).with(
         "events",
         move |event: Value, _| {
@@ -116,6 +114,14 @@ async fn the_rules_target_is_told_how_executions_begin_and_end() {
             async { Ok(Value::Null) }
         },
     );
+    (functions, told)
+}
+
+#[tokio::test]
+async fn the_rules_target_is_told_how_executions_begin_and_end() {
+    let mut world = World::new();
+    world.machines.push(call("echo"));
+    let (functions, mut told) = telling();
     let mut cloud = world.opened().await;
     cloud.tell_status_changes_to("arn:aws:lambda:us-east-1:000000000000:function:events");
     cloud.start(functions).await.unwrap();
@@ -129,4 +135,20 @@ async fn the_rules_target_is_told_how_executions_begin_and_end() {
     }
     statuses.sort_unstable();
     assert_eq!(statuses, ["RUNNING", "SUCCEEDED"]);
+}
+
+#[tokio::test]
+async fn the_rules_target_is_told_what_its_pattern_lets_through_alone() {
+    let mut world = World::new();
+    world.machines.push(call("echo"));
+    let (functions, mut told) = telling();
+    let mut cloud = world.opened().await;
+    let machine = cloud.step_functions().place().machine_arn("m");
+    let pattern = serde_json::json!({ "detail": { "stateMachineArn": [machine], "status": ["SUCCEEDED"] } });
+    cloud.tell_status_changes_matching(pattern.to_string().parse().unwrap(), "events");
+    cloud.start(functions).await.unwrap();
+    run(&cloud).await;
+    assert_eq!(told.recv().await.unwrap()["detail"]["status"], "SUCCEEDED");
+    cloud.shutdown().await;
+    assert!(told.try_recv().is_err(), "that it began was told too");
 }
