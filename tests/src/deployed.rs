@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lambda_host::{OsRandomness, SystemClock};
+use run_model::RunId;
+use run_model::run::RunRecord;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use store::{GrantKind, Names, NewGrant, Store};
@@ -53,7 +55,7 @@ impl Deployed {
             [("AWS_ENDPOINT_URL_SFN", step_functions.as_str()), ("AWS_ENDPOINT_URL_SCHEDULER", &step_functions)];
         let ministack = MiniStack::start(&variables);
         ministack.deploy_edited(STAGE, &starter(&world), edits);
-        let cloud = serve(&world, port, ministack.address());
+        let cloud = serve(&world, port, &ministack);
         let outputs = ministack.outputs(STAGE);
         define(&ministack, &step_functions, &outputs).await;
         let names = Names { bucket: outputs["BucketName"].clone(), ..Names::for_stage(STAGE) };
@@ -62,10 +64,34 @@ impl Deployed {
         Self { ministack, cloud, outputs, store, http, world }
     }
 
+    /// Stops the run's execution, as the console's Stop does.
+    pub async fn stop(&self, run: &RunId) {
+        let execution = self.store.run(run).await.unwrap().execution_arn;
+        self.step_functions().stop_execution().execution_arn(execution).send().await.unwrap();
+    }
+
+    /// The run's record once it looks so, by the table alone: nobody asks the API, which would look after the execution itself.
+    pub async fn record_when(&self, run: &RunId, wanted: impl Fn(&RunRecord) -> bool) -> RunRecord {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let record = self.store.run(run).await.unwrap();
+            if wanted(&record) {
+                return record;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{record:#?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Step Functions as the embedded cloud has it.
+    fn step_functions(&self) -> aws_sdk_sfn::Client {
+        let config = aws_sdk_sfn::config::Builder::from(&self.ministack.sdk_config());
+        aws_sdk_sfn::Client::from_conf(config.endpoint_url(self.cloud.address()).build())
+    }
+
     /// How often the executions of a machine (by its output, say `TaskArn`) entered a state.
     pub async fn entered(&self, machine: &str, state: &str) -> usize {
-        let config = aws_sdk_sfn::config::Builder::from(&self.ministack.sdk_config());
-        let embedded = aws_sdk_sfn::Client::from_conf(config.endpoint_url(self.cloud.address()).build());
+        let embedded = self.step_functions();
         let listed = embedded.list_executions().state_machine_arn(&self.outputs[machine]).send().await.unwrap();
         let mut count = 0;
         for execution in listed.executions() {
@@ -79,16 +105,7 @@ impl Deployed {
 
     /// `kill -9` for the processes that serve a function here and now; how many there were.
     pub fn kill(&self, function: &str) -> usize {
-        let program = programs::path(function);
-        let ours = [format!("AWS_ENDPOINT_URL={}", self.ministack.address()), format!("_HANDLER={function}")];
-        let serves = |process: &PathBuf| {
-            fs::read_link(process.join("exe")).is_ok_and(|served| served == program)
-                && fs::read(process.join("environ")).is_ok_and(|environment| {
-                    ours.iter().all(|ours| environment.split(|byte| *byte == 0).any(|found| found == ours.as_bytes()))
-                })
-        };
-        let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).filter(serves);
-        let ids = processes.map(|process| process.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        let ids = self.ministack.processes(function).into_iter().map(|(id, _)| id);
         ids.map(|id| kill_process(Pid::from_raw(id).unwrap(), Signal::KILL).unwrap()).count()
     }
 
@@ -154,11 +171,12 @@ fn starter(world: &World) -> PathBuf {
     path
 }
 
-/// Step Functions, Scheduler and status changes for MiniStack's Lambdas.
-fn serve(world: &World, port: u16, lambda: &str) -> Served {
-    let (port, target) = (port.to_string(), format!("gatewright-{STAGE}-events"));
-    let arguments = ["cloud", "serve", "--port", &port, "--lambda-endpoint", lambda, "--status-target", &target];
+/// Step Functions and Scheduler for MiniStack's Lambdas, and status changes by the rule that is deployed there.
+fn serve(world: &World, port: u16, ministack: &MiniStack) -> Served {
+    let (port, (pattern, target)) = (port.to_string(), ministack.status_rule());
+    let arguments = ["cloud", "serve", "--port", &port, "--lambda-endpoint", ministack.address()];
     let mut command = world.command(&arguments);
+    command.args(["--status-target", &target, "--status-pattern", &pattern]);
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
     Served::by(command)
 }

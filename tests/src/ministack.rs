@@ -139,6 +139,66 @@ impl MiniStack {
         variables
     }
 
+    /// What AWS' own command line prints for the account's owner, as JSON.
+    pub fn aws(&self, arguments: &[&str]) -> Value {
+        let printed = self.aws_with(&[], arguments).unwrap_or_else(|refusal| panic!("aws {arguments:?}: {refusal}"));
+        printed.parse().unwrap_or_else(|error| panic!("aws {arguments:?}: {error}: {printed}"))
+    }
+
+    /// What it prints for a function's role, or how the role is refused. The function serves here and now.
+    ///
+    /// # Errors
+    /// What the command line says.
+    pub fn aws_as(&self, function: &str, arguments: &[&str]) -> Result<String, String> {
+        let (_, environment) = self.processes(function).pop().unwrap_or_else(|| panic!("{function} does not serve"));
+        let of_role = |(name, _): &(String, String)| {
+            matches!(name.as_str(), "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN")
+        };
+        let credentials: Vec<_> = environment.into_iter().filter(of_role).collect();
+        assert_eq!(credentials.len(), 3, "a role has a session");
+        self.aws_with(&credentials, arguments)
+    }
+
+    fn aws_with(&self, environment: &[(String, String)], arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(program("aws", "aws"));
+        command.args(arguments).args(["--output", "json"]).current_dir(self.folder.path());
+        command.envs(self.environment()).envs(environment.iter().cloned());
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// The processes that serve a function here and now, with the environment of each.
+    pub fn processes(&self, function: &str) -> Vec<(i32, Vec<(String, String)>)> {
+        let ours = [("AWS_ENDPOINT_URL", self.address.as_str()), ("_HANDLER", function)];
+        let mut found = Vec::new();
+        for process in fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()) {
+            // What is no process has no environment, others' cannot be read, and one may have ended meanwhile.
+            let Ok(environment) = fs::read(process.join("environ")) else { continue };
+            let text = String::from_utf8_lossy(&environment);
+            let variables = text.split('\0').filter_map(|variable| variable.split_once('='));
+            let variables: Vec<(String, String)> =
+                variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let has = |(name, value): (&str, &str)| variables.iter().any(|(n, v)| n == name && v == value);
+            if ours.into_iter().all(has) {
+                found.push((process.file_name().unwrap().to_str().unwrap().parse().unwrap(), variables));
+            }
+        }
+        found
+    }
+
+    /// The pattern of the stack's one rule, and the ARN of its one target.
+    pub fn status_rule(&self) -> (String, String) {
+        let rules = self.aws(&["events", "list-rules"]);
+        let [rule] = &rules["Rules"].as_array().unwrap()[..] else { panic!("one rule is deployed: {rules:#}") };
+        assert_eq!(rule["State"], "ENABLED", "{rule:#}");
+        let targets = self.aws(&["events", "list-targets-by-rule", "--rule", rule["Name"].as_str().unwrap()]);
+        let [target] = &targets["Targets"].as_array().unwrap()[..] else { panic!("it has one target: {targets:#}") };
+        let given: Vec<_> = target.as_object().unwrap().keys().filter(|key| key.starts_with("Input")).collect();
+        assert!(given.is_empty(), "the target is given the event as it is: {target:#}");
+        (rule["EventPattern"].as_str().unwrap().to_owned(), target["Arn"].as_str().unwrap().to_owned())
+    }
+
     fn sam(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(program("sam", "sam"));
         command.args(arguments).current_dir(self.folder.path()).envs(CREDENTIALS);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use forge::testing::FakeGitHub;
+use run_model::RunId;
 use run_model::budget::UsageState;
+use run_model::run::RunStatus;
 use serde_json::json;
 use tests::{Hitch, Provider, Script};
 
@@ -50,6 +52,35 @@ async fn a_lambda_that_is_killed_in_the_middle_of_a_turn_goes_on_from_its_last()
     let (settled, unknown) = (turns(&usage, UsageState::Settled), turns(&usage, UsageState::Unknown));
     assert!(settled.len() == calls && distinct(settled.clone()), "{usage:#?}");
     assert!(unknown.len() == 1 && settled.contains(&unknown[0]), "what may have been paid is shown: {usage:#?}");
+}
+
+/// Nobody but the rule's target looks: no stop of ours, and no look at the run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_in_the_console_is_ended_by_the_deployed_rule() {
+    let provider = Provider::with_hitches(&script(), &[(1, Hitch::Silence)]);
+    let stage = Stage::with(&provider, "").await;
+    let run = RunId::new(stage.ask(&request()).await).unwrap();
+    tokio::task::block_in_place(|| provider.until(1));
+    stage.deployed.stop(&run).await;
+    let ended = stage.deployed.record_when(&run, |run| run.status.is_final()).await;
+    assert_eq!(ended.status, RunStatus::Stopped, "{:?}", ended.outcome);
+}
+
+/// IAM is enforced: with another secret in its policy, code-host reads none, as nobody else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_without_its_right_is_refused_and_the_run_says_by_whom() {
+    let provider = Provider::playing(&script());
+    let github = FakeGitHub::start().await;
+    commit(&github, "main", &provider, "");
+    let right = "Action: secretsmanager:GetSecretValue\n                Resource: !GetAtt ForgeSecret.Id";
+    let other = right.replace("ForgeSecret", "SigningSecret");
+    let stage = Stage::over(github, &[(right, &other)]).await;
+    let run = stage.ask(&request()).await;
+    let ended = stage.ended(&run).await;
+    assert_eq!(ended["status"], "failed", "{ended:#}");
+    let reason = ended["outcome"]["reason"].as_str().unwrap();
+    assert!(reason.contains("AccessDenied") && reason.contains("CodeHostRole"), "{ended:#}");
+    assert_eq!((stage.github.asked().len(), provider.requests().len()), (0, 0));
 }
 
 /// Twelve seconds more than one call may take, and calls that take thirteen: every turn is an invocation of its own.
