@@ -91,8 +91,8 @@ impl From<StoreError> for Answer {
             E::OutOfReach { .. } => Self::not_allowed(&error, "ask for what belongs to the run"),
             E::Conflict(_) | E::Fenced(_) | E::BudgetExceeded(_) => Self::error(409, "Conflict", &error, again),
             // What is broken inside goes to the log and not to whoever asks.
-            E::Corrupt { .. } | E::NewerSchema { .. } => {
-                tracing::error!(error = error.with_causes(), "a request met something damaged");
+            E::Corrupt { .. } | E::NewerSchema { .. } | E::TooLarge { .. } => {
+                tracing::error!(error = error.with_causes(), "a request met something that cannot be read");
                 Self::error(500, "Internal", "something that is kept cannot be read", "look at the function's log")
             }
             E::Unavailable { .. } => {

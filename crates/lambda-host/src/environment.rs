@@ -82,6 +82,8 @@ impl Environment {
             bucket.clone_into(&mut names.bucket);
         }
         names.repositories = Repositories::parse(self.get("GATEWRIGHT_REPOSITORIES").unwrap_or_default());
+        // Lambda says how much memory it gives.
+        names.memory_mb = self.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok());
         Ok(names)
     }
 
@@ -182,6 +184,9 @@ mod tests {
         let variables = [("GATEWRIGHT_STAGE", "dev"), ("GATEWRIGHT_BUCKET", "gatewright-dev-1-eu-central-1")];
         let elsewhere = Environment::of(variables).names().unwrap();
         assert_eq!(elsewhere, Names { bucket: "gatewright-dev-1-eu-central-1".into(), ..names });
+        assert_eq!(elsewhere.memory_mb, None);
+        let sized = [("GATEWRIGHT_STAGE", "dev"), ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")];
+        assert_eq!(Environment::of(sized).names().unwrap().memory_mb, Some(256));
         assert!(Environment::default().names().is_err());
     }
 

@@ -160,14 +160,16 @@ pub struct FunctionProcess {
 }
 
 impl FunctionProcess {
-    /// Starts the program with the variables of Lambda beside those of the command. What it prints is kept until
+    /// Starts the program with the variables of Lambda beside those of the command, which count where both have one. What it prints is kept until
     /// [`FunctionProcess::stop`], so it must be less than a pipe holds (64 KiB).
     ///
     /// # Errors
     /// If it cannot be started.
     pub async fn start(mut command: Command, function: &str) -> io::Result<Self> {
         let api = RuntimeApi::start().await?;
-        command.envs(api.environment(function)).stdin(Stdio::null()).kill_on_drop(true);
+        let given: Vec<_> = command.as_std().get_envs().map(|(name, _)| name.to_owned()).collect();
+        command.envs(api.environment(function).into_iter().filter(|(name, _)| given.iter().all(|given| given != name)));
+        command.stdin(Stdio::null()).kill_on_drop(true);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         Ok(Self { api, child })
     }
@@ -184,6 +186,13 @@ impl FunctionProcess {
             answer = self.api.invoke(event, deadline_ms) => Ok(answer),
             status = self.child.wait() => Err(Ended(status.expect("a child of this process can be waited for"))),
         }
+    }
+
+    /// The most memory that the program has had so far, in bytes; `None` if it is gone, or this is not Linux.
+    pub fn peak_memory_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        peak.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
     }
 
     /// Kills the program and returns what it printed.

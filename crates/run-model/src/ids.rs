@@ -127,6 +127,13 @@ impl Sha256 {
         Self::of(&serde_json::to_vec(value).unwrap_or_default())
     }
 
+    /// The hash that an object's key is named by: `<folder>/<64 digits>.<ending>`. `None` if its name is something else.
+    pub fn named_by(key: &str) -> Option<Self> {
+        let name = key.rsplit('/').next()?.split('.').next()?;
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (name.len() == 64 && name.bytes().all(is_digit)).then(|| Self(name.to_owned()))
+    }
+
     /// All 64 digits.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -141,6 +148,22 @@ impl Sha256 {
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A SHA-256 in the making, of what comes piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct Sha256Sum(sha2::Sha256);
+
+impl Sha256Sum {
+    /// Takes the next piece.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all pieces.
+    pub fn finish(self) -> Sha256 {
+        Sha256(hex::encode(self.0.finalize()))
     }
 }
 
@@ -211,6 +234,20 @@ mod tests {
             assert!(RepoPath::new(bad).is_err(), "{bad:?}");
         }
         assert_eq!(RepoPath::new("./src/lib.rs").unwrap().as_str(), "src/lib.rs");
+    }
+
+    #[test]
+    fn a_key_that_is_named_by_a_hash_says_so() {
+        let hash = Sha256::of(b"x");
+        for key in [format!("runs/r-1/artefacts/{hash}.json"), format!("a/{hash}.tar.gz"), hash.to_string()] {
+            assert_eq!(Sha256::named_by(&key), Some(hash.clone()), "{key}");
+        }
+        for key in ["runs/r-1/manifest.json", "", "a/", &format!("{hash}/x"), &format!("a/{hash}0"), &"G".repeat(64)] {
+            assert_eq!(Sha256::named_by(key), None, "{key}");
+        }
+        let mut sum = Sha256Sum::default();
+        [b"a".as_slice(), b"", b"bc"].iter().for_each(|piece| sum.add(piece));
+        assert_eq!(sum.finish(), Sha256::of(b"abc"));
     }
 
     #[test]

@@ -21,5 +21,5 @@ pub mod time;
 pub mod verdict;
 
 pub use failure::{ErrorName, FunctionError};
-pub use ids::{GateId, JobId, RepoPath, RunId, SessionId, Sha256, TaskId};
+pub use ids::{GateId, JobId, RepoPath, RunId, SessionId, Sha256, Sha256Sum, TaskId};
 pub use time::{Clock, Randomness};

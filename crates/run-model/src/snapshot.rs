@@ -59,6 +59,11 @@ impl Manifest {
         Self { entries: entries.into_values().collect() }
     }
 
+    /// How many bytes its files have together.
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.bytes).fold(0, u64::saturating_add)
+    }
+
     /// The hash of every path, kind and content: the hash that evidence gives of the tree it was measured on.
     /// Submodules do not count, since a checked tree has nothing in their place.
     pub fn tree_hash(&self) -> Sha256 {

@@ -55,6 +55,22 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The object, or what is made of it, does not fit into the memory of this process: give it more.
+    #[error(
+        "object {object} takes {} MiB, more than the {} that a function of {memory_mb} MB has room for; give the stage more: \
+         `gatewright aws deploy --stage STAGE --memory {}`",
+        bytes.div_ceil(1 << 20), limit >> 20, memory_mb * 2
+    )]
+    TooLarge {
+        /// The object's key.
+        object: String,
+        /// How much it takes, as far as it was read.
+        bytes: u64,
+        /// How much there is room for.
+        limit: u64,
+        /// The memory of this process, in megabytes.
+        memory_mb: u32,
+    },
     /// A newer Gatewright wrote the item: update this one.
     #[error("{item} has schema {schema}, which a newer version of gatewright wrote; update gatewright")]
     NewerSchema {
@@ -106,6 +122,7 @@ impl From<StoreError> for FunctionError {
             | E::MayNotDecide(_)
             | E::OutOfReach { .. } => ErrorName::PolicyRefused,
             E::Corrupt { .. } | E::NewerSchema { .. } => ErrorName::Internal,
+            E::TooLarge { .. } => ErrorName::InvalidInput,
             E::Unavailable { .. } => ErrorName::StoreUnavailable,
         };
         Self::new(name, error.with_causes())
@@ -126,6 +143,7 @@ impl From<StoreError> for PortError {
             | StoreError::AlreadyDecided { .. }
             | StoreError::BindingChanged(_)
             | StoreError::MayNotDecide(_)
+            | StoreError::TooLarge { .. }
             | StoreError::OutOfReach { .. } => Self::Conflict(error.to_string()),
         }
     }

@@ -97,6 +97,21 @@ impl Record for JobItem {
     }
 }
 
+/// How a job stands, for whoever asks again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobStands {
+    /// There is none of this id.
+    Unknown,
+    /// It waits for a runner.
+    Queued,
+    /// A runner has it.
+    Claimed,
+    /// It was measured; this is its result.
+    Done(Value),
+    /// It ended without evidence, or was closed with its run.
+    CameToNothing,
+}
+
 fn what(job: &JobId) -> String {
     format!("job {job}")
 }
@@ -229,6 +244,21 @@ impl Store {
             }
         }
         Err(StoreError::Conflict(what(job)))
+    }
+
+    /// How a job stands now.
+    ///
+    /// # Errors
+    /// As [`Store::claim_job`].
+    pub async fn job_stands(&self, job: &JobId) -> Result<JobStands, StoreError> {
+        let found = self.load::<JobItem>(&Key::job(job)).await?;
+        Ok(match found.map(|found| found.value.state) {
+            None => JobStands::Unknown,
+            Some(JobState::Queued) => JobStands::Queued,
+            Some(JobState::Claimed { .. }) => JobStands::Claimed,
+            Some(JobState::Done { result, .. }) => JobStands::Done(result),
+            Some(JobState::Failed { .. } | JobState::Closed { .. }) => JobStands::CameToNothing,
+        })
     }
 
     /// Whether a job of this run is queued, or was claimed by a runner that has fallen silent.

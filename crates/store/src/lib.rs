@@ -36,10 +36,14 @@ pub use error::StoreError;
 pub use events::NewEvent;
 pub use gates::Vote;
 pub use grants::{Grant, GrantKind, NewGrant};
+pub use jobs::JobStands;
 pub use outbox::{Answer, OutboxItem, OutboxKind, OutboxState};
 pub use runners::RunnerSeen;
 pub use runs::Admission;
 pub use starts::{Start, Started};
+
+/// What a program takes with its clients and connections, in megabytes, before it holds anything of a run.
+const PROGRAM_MB: u32 = 48;
 
 /// What a stage's resources are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +64,9 @@ pub struct Names {
     pub schedule_group: String,
     /// The repositories that the stage works on. On one machine they are those of whoever sits at it, and this is not asked.
     pub repositories: Repositories,
+    /// The memory of the process that works for the stage, in megabytes, where it is bounded as a Lambda's is. What does not
+    /// fit into it is refused before it is read.
+    pub memory_mb: Option<u32>,
 }
 
 impl Names {
@@ -77,7 +84,13 @@ impl Names {
             signing_secret: format!("gatewright/{stage}/signing"),
             schedule_group: format!("gatewright-{stage}"),
             repositories: Repositories::default(),
+            memory_mb: None,
         }
+    }
+
+    /// The largest object that a process with so much memory has room for, in bytes: half of what is left beside the program.
+    pub fn largest_object(memory_mb: u32) -> u64 {
+        u64::from(memory_mb.saturating_sub(PROGRAM_MB)) * (1 << 20) / 2
     }
 
     /// Whether this is one machine's own stage, where the person at it is trusted.

@@ -10,10 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Cause;
-use crate::{Store, StoreError};
+use crate::{Names, Store, StoreError};
+
+/// How S3 answers a write that would be one over another.
+const PRECONDITION_FAILED: u16 = 412;
 
 impl Store {
-    /// Puts an object under a key of the caller's choice, over whatever is there.
+    /// Puts an object under a key of the caller's choice, over whatever is there. No function of ours does: what they keep is
+    /// named by its hash.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -23,10 +27,11 @@ impl Store {
         request.send().await.map(drop).map_err(|error| StoreError::unavailable("write an object", error))
     }
 
-    /// An object's bytes.
+    /// An object's bytes. Those of one that is named by its hash are checked against its name.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] if there is none; [`StoreError::Unavailable`].
+    /// [`StoreError::NotFound`] if there is none; [`StoreError::TooLarge`] for the memory that this process has;
+    /// [`StoreError::Corrupt`] if its name is another content's; [`StoreError::Unavailable`].
     pub async fn get_object(&self, key: &str) -> Result<Vec<u8>, StoreError> {
         self.check_object(key)?;
         let sent = self.s3().get_object().bucket(&self.0.names.bucket).key(key).send().await;
@@ -34,8 +39,30 @@ impl Store {
             Some(service_error) if service_error.is_no_such_key() => StoreError::NotFound(format!("object {key}")),
             _ => StoreError::unavailable("read an object", error),
         })?;
-        let body = output.body.collect().await.map_err(|error| StoreError::unavailable("read an object", error))?;
-        Ok(body.to_vec())
+        let announced = output.content_length.and_then(|length| u64::try_from(length).ok()).unwrap_or_default();
+        self.check_room(key, announced, 1)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
+        let mut body = output.body;
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| StoreError::unavailable("read an object", error))?;
+            self.check_room(key, (bytes.len() + piece.len()) as u64, 1)?;
+            bytes.extend_from_slice(&piece);
+        }
+        match Sha256::named_by(key) {
+            Some(named) => check(key, &bytes, &named).map(|()| bytes),
+            None => Ok(bytes),
+        }
+    }
+
+    /// Refuses what takes so many bytes if the memory of this process has not the room: an object has half of what is left
+    /// beside the program, what is made of it a part of that.
+    pub(crate) fn check_room(&self, key: &str, bytes: u64, part: u64) -> Result<(), StoreError> {
+        match self.0.names.memory_mb.map(|memory_mb| (memory_mb, Names::largest_object(memory_mb) / part)) {
+            Some((memory_mb, limit)) if bytes > limit => {
+                Err(StoreError::TooLarge { object: key.to_owned(), bytes, limit, memory_mb })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An address where an object can be read without credentials for so many seconds (at most a week, and never longer than
@@ -59,7 +86,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn put_artefact(&self, run: &RunId, bytes: Vec<u8>) -> Result<ArtefactRef, StoreError> {
-        self.put_hashed(&format!("runs/{run}/artefacts"), bytes).await
+        self.put_hashed(&format!("runs/{run}/artefacts"), "json", bytes).await
+    }
+
+    /// Keeps the archive of the run's base (tar, gzip) under its hash.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn put_archive(&self, run: &RunId, bytes: Vec<u8>) -> Result<ArtefactRef, StoreError> {
+        self.put_hashed(&format!("runs/{run}/snapshots"), "tar.gz", bytes).await
     }
 
     /// Keeps the run's held-out files under `held-out/`, a prefix that no role may read.
@@ -67,7 +102,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn put_held_out(&self, run: &RunId, bytes: Vec<u8>) -> Result<ArtefactRef, StoreError> {
-        self.put_hashed(&format!("held-out/{run}"), bytes).await
+        self.put_hashed(&format!("held-out/{run}"), "json", bytes).await
     }
 
     /// An artefact's bytes, checked against its hash.
@@ -76,12 +111,10 @@ impl Store {
     /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] if the bytes are not those that were put; [`StoreError::Unavailable`].
     pub async fn get_artefact(&self, artefact: &ArtefactRef) -> Result<Vec<u8>, StoreError> {
         let bytes = self.get_object(&artefact.key).await?;
-        let sha256 = Sha256::of(&bytes);
-        if sha256 == artefact.sha256 {
-            return Ok(bytes);
+        if Sha256::named_by(&artefact.key).as_ref() != Some(&artefact.sha256) {
+            check(&artefact.key, &bytes, &artefact.sha256)?;
         }
-        let problem = format!("its SHA-256 is {} and should be {}", sha256.short(), artefact.sha256.short());
-        Err(StoreError::corrupt(format!("object {}", artefact.key), problem))
+        Ok(bytes)
     }
 
     /// Keeps a value of a run as JSON under its hash.
@@ -102,11 +135,33 @@ impl Store {
         serde_json::from_slice(&bytes).map_err(|error| StoreError::corrupt(format!("object {}", artefact.key), error))
     }
 
-    /// Keeps bytes as `<folder>/<sha256>.json`.
-    pub(crate) async fn put_hashed(&self, folder: &str, bytes: Vec<u8>) -> Result<ArtefactRef, StoreError> {
+    /// Keeps bytes as `<folder>/<sha256>.<ending>`. What has that name already stays as it is: nothing is written over, and
+    /// whoever reads it checks it.
+    pub(crate) async fn put_hashed(
+        &self,
+        folder: &str,
+        ending: &str,
+        bytes: Vec<u8>,
+    ) -> Result<ArtefactRef, StoreError> {
         let sha256 = Sha256::of(&bytes);
-        let artefact = ArtefactRef { key: format!("{folder}/{sha256}.json"), sha256, bytes: bytes.len() as u64 };
-        self.put_object(&artefact.key, bytes).await?;
-        Ok(artefact)
+        let artefact = ArtefactRef { key: format!("{folder}/{sha256}.{ending}"), sha256, bytes: bytes.len() as u64 };
+        self.check_object(&artefact.key)?;
+        let request = self.s3().put_object().bucket(&self.0.names.bucket).key(&artefact.key).if_none_match("*");
+        match request.body(ByteStream::from(bytes)).send().await {
+            Err(error) if error.raw_response().is_none_or(|answer| answer.status().as_u16() != PRECONDITION_FAILED) => {
+                Err(StoreError::unavailable("write an object", error))
+            }
+            _ => Ok(artefact),
+        }
     }
+}
+
+/// Refuses bytes that are not those of this hash.
+fn check(key: &str, bytes: &[u8], sha256: &Sha256) -> Result<(), StoreError> {
+    let found = Sha256::of(bytes);
+    if found == *sha256 {
+        return Ok(());
+    }
+    let problem = format!("its SHA-256 is {} and should be {}", found.short(), sha256.short());
+    Err(StoreError::corrupt(format!("object {key}"), problem))
 }

@@ -111,7 +111,7 @@ impl Store {
         if small.len() <= LARGEST_BODY && body.len() <= LARGEST_UNPACKED {
             return Ok(Some((BODY_COMPRESSED.into(), AttributeValue::B(Blob::new(small)))));
         }
-        let reference = self.put_hashed(&format!("runs/{run}/records"), body.into_bytes()).await?;
+        let reference = self.put_hashed(&format!("runs/{run}/records"), "json", body.into_bytes()).await?;
         let reference = serde_json::to_string(&reference).map_err(|error| StoreError::corrupt(key, error))?;
         Ok(Some((BODY_ELSEWHERE.into(), text(reference))))
     }

@@ -1,9 +1,8 @@
 //! Reading single files out of a snapshot's archive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
-use flate2::read::GzDecoder;
+use archive::{ArchiveError, Bounds, Kind};
 use run_model::snapshot::SnapshotRef;
 use run_model::{RepoPath, Sha256};
 
@@ -13,8 +12,8 @@ impl Store {
     /// The contents that the base has at these paths: text files only, what is missing or binary is left out.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] if the archive is not the one that was put;
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] if the archive is not the one that was put, or too large for any;
+    /// [`StoreError::TooLarge`] for the memory that this process has; [`StoreError::Unavailable`].
     pub async fn base_contents(
         &self,
         snapshot: &SnapshotRef,
@@ -32,26 +31,57 @@ impl Store {
         snapshot: &SnapshotRef,
         wanted: impl Fn(&RepoPath) -> bool + Send,
     ) -> Result<BTreeMap<RepoPath, String>, StoreError> {
-        let bytes = self.get_object(&snapshot.archive_key).await?;
-        let damaged = |problem: &dyn ToString| {
-            StoreError::corrupt(format!("object {}", snapshot.archive_key), problem.to_string())
-        };
-        if Sha256::of(&bytes) != snapshot.archive_sha256 {
-            return Err(damaged(&"its hash is not the snapshot's"));
+        let archive = self.get_object(&snapshot.archive_key).await?;
+        if Sha256::of(&archive) != snapshot.archive_sha256 {
+            return Err(damaged(snapshot, &"its hash is not the snapshot's"));
         }
-        let mut contents = BTreeMap::new();
-        let mut archive = tar::Archive::new(GzDecoder::new(bytes.as_slice()));
-        for entry in archive.entries().map_err(|error| damaged(&error))? {
-            let mut entry = entry.map_err(|error| damaged(&error))?;
-            let path =
-                String::from_utf8(entry.path_bytes().into_owned()).ok().and_then(|path| RepoPath::new(path).ok());
-            let Some(path) = path.filter(|path| entry.header().entry_type().is_file() && wanted(path)) else {
-                continue;
+        let (mut contents, mut bytes) = (BTreeMap::new(), 0);
+        archive::unpack(archive.as_slice(), Bounds::SNAPSHOT, |entry| {
+            let path = String::from_utf8(entry.path).ok().and_then(|path| RepoPath::new(path).ok());
+            let Some(path) = path.filter(|path| matches!(entry.kind, Kind::File { .. }) && wanted(path)) else {
+                return Ok(());
             };
+            self.check_room(&snapshot.archive_key, bytes + entry.bytes, 2)?;
             let mut content = Vec::new();
-            entry.read_to_end(&mut content).map_err(|error| damaged(&error))?;
-            contents.extend(String::from_utf8(content).ok().map(|text| (path, text)));
-        }
+            entry.content.read_to_end(&mut content).map_err(ArchiveError::from)?;
+            if let Ok(text) = String::from_utf8(content) {
+                bytes += text.len() as u64;
+                contents.insert(path, text);
+            }
+            Ok(())
+        })
+        .map_err(|problem: Unread| problem.about(snapshot))?;
         Ok(contents)
     }
+}
+
+/// Why an archive was not read to its end.
+enum Unread {
+    Archive(ArchiveError),
+    Store(StoreError),
+}
+
+impl Unread {
+    fn about(self, snapshot: &SnapshotRef) -> StoreError {
+        match self {
+            Self::Archive(problem) => damaged(snapshot, &problem),
+            Self::Store(error) => error,
+        }
+    }
+}
+
+impl From<ArchiveError> for Unread {
+    fn from(problem: ArchiveError) -> Self {
+        Self::Archive(problem)
+    }
+}
+
+impl From<StoreError> for Unread {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn damaged(snapshot: &SnapshotRef, problem: &dyn ToString) -> StoreError {
+    StoreError::corrupt(format!("object {}", snapshot.archive_key), problem.to_string())
 }

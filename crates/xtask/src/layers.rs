@@ -8,6 +8,7 @@ use serde_json::Value;
 
 /// The libraries' layers; every folder of `functions/` is on [`FUNCTIONS`].
 const LIBRARIES: &[(&str, u8)] = &[
+    ("archive", 0),
     ("run-model", 0),
     ("states-language", 0),
     ("agent", 1),
@@ -17,6 +18,7 @@ const LIBRARIES: &[(&str, u8)] = &[
     ("sandbox", 2),
     ("schedules", 2),
     ("store", 2),
+    ("assessment", 3),
     ("embedded-cloud", 3),
     ("http-host", 3),
     ("lambda-host", 3),
