@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 use run_model::snapshot::EntryKind;
 use tar::{Builder, EntryType, Header};
@@ -13,42 +14,50 @@ use tar::{Builder, EntryType, Header};
 /// One time for every file of every archive, in seconds since the epoch: not zero, which some tools take for "none".
 const TIME: u64 = 1_000_000_000;
 
-/// A file on its way into an archive.
-#[derive(Debug)]
-pub(crate) struct Packed {
-    pub(crate) path: Vec<u8>,
-    pub(crate) kind: EntryKind,
-    /// A symbolic link's target, a submodule's commit, or a file's content.
-    pub(crate) content: Vec<u8>,
-}
+/// An archive in the making: entries come in the order of their paths, one at a time.
+pub(crate) struct Packer(Builder<GzEncoder<Vec<u8>>>);
 
-pub(crate) fn pack(files: &[Packed]) -> io::Result<Vec<u8>> {
-    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::default());
-    let mut archive = Builder::new(gzip);
-    for file in files {
-        let path = Path::new(OsStr::from_bytes(&file.path));
+impl Packer {
+    pub(crate) fn new() -> Self {
+        let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::default());
+        Self(Builder::new(gzip))
+    }
+
+    /// Adds an entry. `content` is a file's; a symbolic link's is its target; a submodule has none.
+    pub(crate) fn add(&mut self, path: &[u8], kind: EntryKind, bytes: u64, mut content: impl Read) -> io::Result<()> {
+        let path = Path::new(OsStr::from_bytes(path));
         let mut header = Header::new_gnu();
         header.set_mtime(TIME);
-        header.set_mode(if matches!(file.kind, EntryKind::Executable | EntryKind::Submodule) { 0o755 } else { 0o644 });
-        match file.kind {
+        header.set_mode(if matches!(kind, EntryKind::Executable | EntryKind::Submodule) { 0o755 } else { 0o644 });
+        match kind {
             EntryKind::File | EntryKind::Executable => {
                 header.set_entry_type(EntryType::Regular);
-                header.set_size(file.content.len() as u64);
-                archive.append_data(&mut header, path, file.content.as_slice())?;
+                header.set_size(bytes);
+                self.0.append_data(&mut header, path, content)
             }
             EntryKind::Symlink => {
+                let mut target = Vec::new();
+                content.read_to_end(&mut target)?;
                 header.set_entry_type(EntryType::Symlink);
                 header.set_size(0);
-                archive.append_link(&mut header, path, OsStr::from_bytes(&file.content))?;
+                self.0.append_link(&mut header, path, OsStr::from_bytes(&target))
             }
             EntryKind::Submodule => {
                 header.set_entry_type(EntryType::Directory);
                 header.set_size(0);
-                archive.append_data(&mut header, path, io::empty())?;
+                self.0.append_data(&mut header, path, io::empty())
             }
         }
     }
-    archive.into_inner()?.finish()
+
+    /// How long the archive is so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.get_ref().get_ref().len() as u64
+    }
+
+    pub(crate) fn finish(self) -> io::Result<Vec<u8>> {
+        self.0.into_inner()?.finish()
+    }
 }
 
 /// The objects that `git cat-file --batch` answered: `OBJECT TYPE SIZE`, content, line end, for each.

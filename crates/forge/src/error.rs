@@ -68,6 +68,20 @@ pub enum ForgeError {
         /// How large they may be.
         limit: u64,
     },
+    /// The snapshot's archive is longer than the functions that read it can hold: give them more memory.
+    #[error(
+        "the archive of {commit} has more than {} MiB, which is all that functions of {memory_mb} MB can hold; give the stage \
+         more (`gatewright aws deploy --stage STAGE --memory {}`), or take large files out of the repository",
+        limit >> 20, memory_mb.saturating_mul(2)
+    )]
+    ArchiveTooLarge {
+        /// Of which commit.
+        commit: String,
+        /// How long it may be, in bytes.
+        limit: u64,
+        /// The memory of the functions, in megabytes.
+        memory_mb: u32,
+    },
     /// Objects are missing, as in a partial clone: fetch them.
     #[error("object {0} is missing; fetch the rest of the repository (`git fetch --refetch --no-filter`)")]
     MissingObject(String),
@@ -140,7 +154,8 @@ impl From<ForgeError> for FunctionError {
             | E::UnknownRef(_)
             | E::NoFile(_)
             | E::NoText { .. }
-            | E::TooLarge { .. } => ErrorName::InvalidInput,
+            | E::TooLarge { .. }
+            | E::ArchiveTooLarge { .. } => ErrorName::InvalidInput,
             E::Path { .. } | E::NothingChanged | E::BranchTaken { .. } | E::NotPublished { .. } => {
                 ErrorName::PolicyRefused
             }

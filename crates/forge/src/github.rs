@@ -19,7 +19,7 @@ pub use self::error::GitHubError;
 use self::settings::Credentials;
 pub use self::settings::Settings;
 pub use self::tree::LOOSE_CALLS;
-use crate::RemoteName;
+use crate::{RemoteName, Room};
 
 /// What an App's token is asked for; a token of a person has what it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub enum Need {
 pub struct GitHub {
     api: Api,
     name: RemoteName,
+    room: Room,
 }
 
 /// A branch and where it is.
@@ -108,7 +109,13 @@ impl GitHub {
         let client = || -> Result<Octocrab, Cause> {
             Ok(Octocrab::builder().base_uri(address.origin.as_str())?.personal_token(token).build()?)
         };
-        Ok(Self { api: over(client().map_err(unreachable)?), name: name.clone() })
+        Ok(Self { api: over(client().map_err(unreachable)?), name: name.clone(), room: Room::UNBOUNDED })
+    }
+
+    /// The same, for snapshots that have to fit into so much room.
+    #[must_use]
+    pub fn within(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// The branch that a run is based on: `HEAD` is the default branch.

@@ -19,5 +19,5 @@ pub use error::ForgeError;
 pub use git::OLDEST_GIT;
 pub use location::{Location, RemoteName};
 pub use open::LocalGit;
-pub use snapshot::{MAX_SNAPSHOT_BYTES, Snapshot};
+pub use snapshot::{MAX_SNAPSHOT_BYTES, Room, Snapshot};
 pub use tree::text;

@@ -1,16 +1,21 @@
 //! A commit's files as an archive and a manifest.
 
 use std::collections::BTreeSet;
+use std::io::{self, Read};
 
-use run_model::Sha256;
+use run_model::Sha256Sum;
 use run_model::snapshot::{Entry, EntryKind, Manifest};
 
-use crate::archive::{self, Packed};
+use crate::archive::{self, Packer};
 use crate::tree::Tree;
 use crate::{ForgeError, LocalGit};
 
 /// The most that the files of a snapshot have together, in bytes.
 pub const MAX_SNAPSHOT_BYTES: u64 = 1 << 30;
+
+/// How the pointer to a large file begins, and what none is longer than.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
+const LONGEST_POINTER: u64 = 1024;
 
 /// A commit's files.
 #[derive(Clone, Debug)]
@@ -24,17 +29,128 @@ pub struct Snapshot {
     pub notices: Vec<String>,
 }
 
-impl Snapshot {
-    /// The snapshot of these files, sorted by path; `dangerous` entries are only told of.
-    pub(crate) async fn of(files: Vec<Packed>, dangerous: &Tree) -> Result<Self, ForgeError> {
-        let manifest = Manifest { entries: files.iter().map(manifest_entry).collect() };
-        let notices = notices(&files, dangerous);
-        let packed = tokio::task::spawn_blocking(move || archive::pack(&files)).await;
-        let archive = packed
-            .map_err(std::io::Error::other)
-            .flatten()
-            .map_err(|source| ForgeError::Io { action: "pack the archive", source })?;
-        Ok(Self { archive, manifest, notices })
+/// How large a snapshot may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The most bytes that its archive has.
+    pub archive_bytes: u64,
+    /// The memory, in megabytes, of the functions that have to hold the archive: what is too small if it does not fit.
+    pub memory_mb: u32,
+}
+
+impl Room {
+    /// Where no function has to hold it, nothing but [`MAX_SNAPSHOT_BYTES`] bounds it.
+    pub const UNBOUNDED: Self = Self { archive_bytes: u64::MAX, memory_mb: u32::MAX };
+
+    fn exceeded(self, commit: &str) -> ForgeError {
+        let Self { archive_bytes, memory_mb } = self;
+        ForgeError::ArchiveTooLarge { commit: commit.to_owned(), limit: archive_bytes, memory_mb }
+    }
+
+    /// A failure to fetch an archive, which may be that it was longer than this.
+    #[cfg(feature = "github")]
+    pub(crate) fn explain(self, commit: &str, error: crate::github::GitHubError) -> ForgeError {
+        match error {
+            crate::github::GitHubError::TooLong { .. } => self.exceeded(commit),
+            other => other.into(),
+        }
+    }
+}
+
+/// A snapshot in the making. Its files come in the order of their paths; none is held.
+pub(crate) struct Taking<'a> {
+    commit: &'a str,
+    room: Room,
+    packer: Packer,
+    manifest: Manifest,
+    pointers: Vec<Vec<u8>>,
+    unreadable: Vec<Vec<u8>>,
+}
+
+impl<'a> Taking<'a> {
+    pub(crate) fn of(commit: &'a str, room: Room) -> Self {
+        let (packer, manifest) = (Packer::new(), Manifest::default());
+        Self { commit, room, packer, manifest, pointers: Vec::new(), unreadable: Vec::new() }
+    }
+
+    /// Adds a file of so many bytes, a link with its target as content, or a submodule with its commit.
+    pub(crate) fn add(
+        &mut self,
+        path: &[u8],
+        kind: EntryKind,
+        bytes: u64,
+        content: impl Read,
+    ) -> Result<(), ForgeError> {
+        let mut content = Summed { inner: content, sum: Sha256Sum::default() };
+        let failed = |source| ForgeError::Io { action: "pack the archive", source };
+        if bytes < LONGEST_POINTER && kind != EntryKind::Symlink {
+            let mut small = Vec::new();
+            content.read_to_end(&mut small).map_err(failed)?;
+            if small.starts_with(POINTER) {
+                self.pointers.push(path.to_vec());
+            }
+            self.packer.add(path, kind, bytes, small.as_slice()).map_err(failed)?;
+        } else {
+            self.packer.add(path, kind, bytes, &mut content).map_err(failed)?;
+        }
+        if std::str::from_utf8(path).is_err() {
+            self.unreadable.push(path.to_vec());
+        }
+        let bytes = if kind == EntryKind::Submodule { 0 } else { bytes };
+        let shown = String::from_utf8_lossy(path).into_owned();
+        self.manifest.entries.push(Entry { path: shown, kind, bytes, sha256: content.sum.finish() });
+        if self.packer.bytes() > self.room.archive_bytes { Err(self.room.exceeded(self.commit)) } else { Ok(()) }
+    }
+
+    /// The snapshot; `dangerous` entries are only told of.
+    pub(crate) fn finish(self, dangerous: &Tree) -> Result<Snapshot, ForgeError> {
+        let notices = self.notices(dangerous);
+        let packed = self.packer.finish();
+        let archive = packed.map_err(|source| ForgeError::Io { action: "pack the archive", source })?;
+        if archive.len() as u64 > self.room.archive_bytes {
+            return Err(self.room.exceeded(self.commit));
+        }
+        Ok(Snapshot { archive, manifest: self.manifest, notices })
+    }
+
+    fn notices(&self, dangerous: &Tree) -> Vec<String> {
+        let list = |paths: Vec<&[u8]>, what: &str| {
+            let shown: Vec<_> = paths.iter().take(5).map(|path| String::from_utf8_lossy(path)).collect();
+            let more = if paths.len() > 5 { format!(" and {} more", paths.len() - 5) } else { String::new() };
+            (!paths.is_empty()).then(|| format!("{what}: {}{more}", shown.join(", ")))
+        };
+        let entries = self.manifest.entries.iter();
+        let modules = entries.filter(|entry| entry.kind == EntryKind::Submodule).map(|entry| entry.path.as_bytes());
+        [
+            list(modules.collect(), "submodules are left out, the crew does not see into them"),
+            list(slices(&self.pointers), "only the pointer of a large file (LFS) is there, not its content"),
+            list(slices(&self.unreadable), "the name is not UTF-8, agents do not see the file"),
+            list(
+                dangerous.keys().map(Vec::as_slice).collect(),
+                "left out, since the path would leave the folder or enter .git",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn slices(paths: &[Vec<u8>]) -> Vec<&[u8]> {
+    paths.iter().map(Vec::as_slice).collect()
+}
+
+/// A reader that sums up what it gives.
+struct Summed<R> {
+    inner: R,
+    sum: Sha256Sum,
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.sum.add(&buffer[..read]);
+        Ok(read)
     }
 }
 
@@ -45,16 +161,7 @@ impl LocalGit {
     /// [`ForgeError::TooLarge`], [`ForgeError::MissingObject`] in a partial clone, [`ForgeError::Git`].
     pub async fn snapshot(&self, commit: &str) -> Result<Snapshot, ForgeError> {
         let tree = self.tree(commit).await?;
-        let (tree, dangerous): (Tree, Tree) = tree.into_iter().partition(|(path, _)| is_safe(path));
-        let bytes = tree.values().map(|entry| entry.bytes).sum();
-        if bytes > MAX_SNAPSHOT_BYTES {
-            return Err(ForgeError::TooLarge { commit: commit.to_owned(), bytes, limit: MAX_SNAPSHOT_BYTES });
-        }
-        Snapshot::of(self.contents(tree).await?, &dangerous).await
-    }
-
-    /// The contents of all entries, in the tree's order.
-    async fn contents(&self, tree: Tree) -> Result<Vec<Packed>, ForgeError> {
+        let (tree, dangerous) = safe(commit, tree)?;
         let objects: BTreeSet<&str> = tree
             .values()
             .filter(|entry| entry.kind != EntryKind::Submodule)
@@ -62,61 +169,45 @@ impl LocalGit {
             .collect();
         let wanted: String = objects.iter().map(|object| format!("{object}\n")).collect();
         let answered = self.call("cat-file").args(["--batch"]).bytes(wanted.as_bytes()).await?;
-        let blobs = archive::split_batch(&answered).map_err(ForgeError::MissingObject)?;
-        let content = |object: &str| blobs.get(object).map(|bytes| bytes.to_vec());
-        tree.into_iter()
-            .map(|(path, entry)| match entry.kind {
-                EntryKind::Submodule => Ok(Packed { path, kind: entry.kind, content: entry.object.into_bytes() }),
-                _ => {
-                    let content = content(&entry.object).ok_or(ForgeError::MissingObject(entry.object))?;
-                    Ok(Packed { path, kind: entry.kind, content })
-                }
-            })
-            .collect()
+        let commit = commit.to_owned();
+        in_background(move || {
+            let blobs = archive::split_batch(&answered).map_err(ForgeError::MissingObject)?;
+            let mut taking = Taking::of(&commit, Room::UNBOUNDED);
+            for (path, entry) in &tree {
+                let content = match entry.kind {
+                    EntryKind::Submodule => entry.object.as_bytes(),
+                    _ => blobs
+                        .get(entry.object.as_str())
+                        .ok_or_else(|| ForgeError::MissingObject(entry.object.clone()))?,
+                };
+                taking.add(path, entry.kind, content.len() as u64, content)?;
+            }
+            taking.finish(&dangerous)
+        })
+        .await
     }
 }
 
-fn manifest_entry(file: &Packed) -> Entry {
-    let bytes = if file.kind == EntryKind::Submodule { 0 } else { file.content.len() as u64 };
-    let path = String::from_utf8_lossy(&file.path).into_owned();
-    Entry { path, kind: file.kind, bytes, sha256: Sha256::of(&file.content) }
+/// The entries that can be unpacked and those that cannot, unless all together are too large.
+pub(crate) fn safe(commit: &str, tree: Tree) -> Result<(Tree, Tree), ForgeError> {
+    let (tree, dangerous): (Tree, Tree) = tree.into_iter().partition(|(path, _)| is_safe(path));
+    let bytes = tree.values().map(|entry| entry.bytes).sum();
+    if bytes > MAX_SNAPSHOT_BYTES {
+        return Err(ForgeError::TooLarge { commit: commit.to_owned(), bytes, limit: MAX_SNAPSHOT_BYTES });
+    }
+    Ok((tree, dangerous))
+}
+
+/// Does what takes the processor for long where it holds up nobody else.
+pub(crate) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ForgeError> + Send + 'static,
+) -> Result<T, ForgeError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|problem| ForgeError::Io { action: "pack the archive", source: io::Error::other(problem) })?
 }
 
 /// Whether unpacking the path stays inside the folder and outside of `.git`.
-pub(crate) fn is_safe(path: &[u8]) -> bool {
+fn is_safe(path: &[u8]) -> bool {
     let safe = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.eq_ignore_ascii_case(b".git");
     path.split(|byte| *byte == b'/').all(safe)
-}
-
-fn notices(files: &[Packed], dangerous: &Tree) -> Vec<String> {
-    let is_pointer = |file: &&Packed| {
-        file.kind != EntryKind::Symlink
-            && file.content.len() < 1024
-            && file.content.starts_with(b"version https://git-lfs.github.com/spec/v1\n")
-    };
-    let list = |paths: Vec<&[u8]>, what: &str| {
-        let shown: Vec<_> = paths.iter().take(5).map(|path| String::from_utf8_lossy(path)).collect();
-        let more = if paths.len() > 5 { format!(" and {} more", paths.len() - 5) } else { String::new() };
-        (!paths.is_empty()).then(|| format!("{what}: {}{more}", shown.join(", ")))
-    };
-    let paths =
-        |choose: &dyn Fn(&&Packed) -> bool| files.iter().filter(choose).map(|file| file.path.as_slice()).collect();
-    [
-        list(
-            paths(&|file| file.kind == EntryKind::Submodule),
-            "submodules are left out, the crew does not see into them",
-        ),
-        list(paths(&is_pointer), "only the pointer of a large file (LFS) is there, not its content"),
-        list(
-            paths(&|file| std::str::from_utf8(&file.path).is_err()),
-            "the name is not UTF-8, agents do not see the file",
-        ),
-        list(
-            dangerous.keys().map(Vec::as_slice).collect(),
-            "left out, since the path would leave the folder or enter .git",
-        ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }

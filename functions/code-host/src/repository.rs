@@ -77,7 +77,17 @@ async fn on_github(
         Purpose::Write { workflows } => Need::Write { workflows },
     };
     let github = GitHub::connect(&settings, name, need).await.map_err(ForgeError::from)?;
-    Ok(Box::new(github))
+    Ok(Box::new(github.within(room(context.store.names().memory_mb))))
+}
+
+/// The room for a snapshot on a stage. This function holds two archives and has twice the memory of those that hold the one
+/// (`Memory` in `infra/template.yaml`): a snapshot has to fit into theirs.
+#[cfg(feature = "github")]
+fn room(memory_mb: Option<u32>) -> forge::Room {
+    memory_mb.map_or(forge::Room::UNBOUNDED, |own_mb| {
+        let memory_mb = own_mb / 2;
+        forge::Room { archive_bytes: store::Names::largest_object(memory_mb), memory_mb }
+    })
 }
 
 #[cfg(not(feature = "github"))]

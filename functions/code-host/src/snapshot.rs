@@ -2,7 +2,7 @@
 
 use run_model::run::{RunRecord, Stage};
 use run_model::snapshot::SnapshotRef;
-use run_model::{ErrorName, FunctionError, RunId, Sha256};
+use run_model::{ErrorName, FunctionError, RunId};
 use serde_json::{Value, json};
 use store::NewEvent;
 
@@ -20,14 +20,14 @@ pub(crate) async fn snapshot(context: &Context, run_id: &RunId) -> Result<Value,
     let snapshot = repository.snapshot(&commit).await?;
     let manifest = serde_json::to_vec(&snapshot.manifest);
     let manifest = manifest.map_err(|problem| FunctionError::new(ErrorName::Internal, problem.to_string()))?;
+    let archive = context.store.put_archive(run_id, snapshot.archive).await?;
+    let manifest = context.store.put_artefact(run_id, manifest).await?;
     let taken = SnapshotRef {
         commit: commit.clone(),
-        archive_key: format!("runs/{run_id}/snapshot.tar.gz"),
-        archive_sha256: Sha256::of(&snapshot.archive),
-        manifest_key: format!("runs/{run_id}/manifest.json"),
+        archive_key: archive.key,
+        archive_sha256: archive.sha256,
+        manifest_key: manifest.key,
     };
-    context.store.put_object(&taken.archive_key, snapshot.archive).await?;
-    context.store.put_object(&taken.manifest_key, manifest).await?;
     let said = format!("{} files at {}", snapshot.manifest.entries.len(), commit.get(..12).unwrap_or(&commit));
     let record = |run: &mut RunRecord| {
         run.snapshot = Some(taken.clone());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::header::LOCATION;
 use http::{HeaderMap, Method, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use octocrab::Octocrab;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
@@ -85,9 +85,15 @@ impl Api {
         })
     }
 
-    /// Fetches a file to which GitHub leads by a redirect. The key does not go along.
-    pub(super) async fn download(&self, action: &'static str, route: &str) -> Result<Vec<u8>, GitHubError> {
-        let limits = (self.patience * ARCHIVE_PATIENCE, usize::try_from(MAX_SNAPSHOT_BYTES).unwrap_or(usize::MAX));
+    /// Fetches a file of at most so many bytes to which GitHub leads by a redirect. The key does not go along.
+    pub(super) async fn download(
+        &self,
+        action: &'static str,
+        route: &str,
+        longest: u64,
+    ) -> Result<Vec<u8>, GitHubError> {
+        let longest = usize::try_from(longest.min(MAX_SNAPSHOT_BYTES)).unwrap_or(usize::MAX);
+        let limits = (self.patience * ARCHIVE_PATIENCE, longest);
         let uri = format!("{}{route}", self.address.prefix);
         let answer = exchange(&self.octocrab, action, (Method::GET, &uri), None, limits).await?;
         if !answer.status.is_redirection() {
@@ -116,11 +122,20 @@ async fn exchange(
     body: Option<&Value>,
     (patience, largest): (Duration, usize),
 ) -> Result<Answer, GitHubError> {
-    let unavailable = |source: Cause| GitHubError::Unavailable { action, source };
+    let unavailable = |source: Cause| match source.is::<LengthLimitError>() {
+        true => GitHubError::TooLong { action, limit: largest },
+        false => GitHubError::Unavailable { action, source },
+    };
     let exchanged = async {
         let request = octocrab.build_request(http::Request::builder().method(method).uri(uri), body)?;
         let (parts, body) = octocrab.execute(request).await?.into_parts();
-        let body = Limited::new(body, largest).collect().await?.to_bytes().to_vec();
+        let (mut pieces, mut body) = (Limited::new(body, largest), Vec::new());
+        // Into one place: an archive is held once, and not in its pieces besides.
+        while let Some(piece) = pieces.frame().await {
+            if let Ok(piece) = piece?.into_data() {
+                body.extend_from_slice(&piece);
+            }
+        }
         Ok::<_, Cause>(Answer { action, status: parts.status, headers: parts.headers, body })
     };
     let answer = tokio::time::timeout(patience, exchanged).await;

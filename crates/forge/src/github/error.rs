@@ -49,6 +49,14 @@ pub enum GitHubError {
         /// The first of them.
         shown: String,
     },
+    /// The answer is longer than there is room for: ask for less, or make room.
+    #[error("what GitHub answers to {action} is longer than {limit} bytes")]
+    TooLong {
+        /// What was tried.
+        action: &'static str,
+        /// How long it may be.
+        limit: usize,
+    },
     /// The rate limit is spent: wait.
     #[error("GitHub asks for patience and did not {action}: {said} (again {again})")]
     Throttled {
@@ -133,6 +141,7 @@ impl GitHubError {
             | Self::Archived(_)
             | Self::NotABranch { .. }
             | Self::TooManyFiles(_)
+            | Self::TooLong { .. }
             | Self::TooManyLooseFiles { .. } => ErrorName::InvalidInput,
             Self::Throttled { .. } => ErrorName::ForgeThrottled,
             Self::Unavailable { .. } => ErrorName::ForgeUnavailable,

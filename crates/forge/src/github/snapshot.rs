@@ -1,108 +1,255 @@
 //! A snapshot of a commit: the listing of its tree says what there is, the archive brings most of it in one call.
 //!
 //! GitHub's archives are made by `git archive`, so what `.gitattributes` says about archives and line ends changes them. Every
-//! file is therefore compared with the name that its tree gives it, and what is not there unchanged is fetched singly.
+//! file is therefore compared with the name that its tree gives it, and what is not there unchanged is fetched singly. The archive is
+//! read twice, once to compare and once to pack, so that no more than the two archives is held, however large the files are.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use flate2::read::GzDecoder;
+use archive::{ArchiveError, Bounds, Entry, Kind};
 use run_model::snapshot::EntryKind;
 
 use super::GitHub;
 use super::api::part;
-use super::tree::blob_name;
-use crate::archive::Packed;
-use crate::snapshot::is_safe;
-use crate::tree::Tree;
-use crate::{ForgeError, MAX_SNAPSHOT_BYTES, Snapshot};
+use super::tree::{blob_name, is_blob};
+use crate::snapshot::{Taking, in_background, safe};
+use crate::tree::{Tree, TreeEntry};
+use crate::{ForgeError, Snapshot};
 
-/// The archive's files by the name that a listing shows: the name's bytes, and the content.
-type Unpacked = BTreeMap<String, (Vec<u8>, Vec<u8>)>;
+/// Where a file's content comes from.
+enum Source {
+    /// The archive's entry of this number.
+    Archive(u64),
+    /// What was fetched singly, or nothing for a submodule.
+    Beside,
+}
+
+/// Every path of a commit, as the bytes that git keeps, sorted.
+type Sorted = BTreeMap<Vec<u8>, (TreeEntry, Source)>;
 
 impl GitHub {
     /// Takes a snapshot of a commit: byte for byte what [`crate::LocalGit::snapshot`] takes of it.
     ///
     /// # Errors
-    /// [`ForgeError::TooLarge`], [`super::GitHubError::TooManyFiles`], [`super::GitHubError::TooManyLooseFiles`], and as every call has them.
+    /// [`ForgeError::TooLarge`], [`ForgeError::ArchiveTooLarge`], [`super::GitHubError::TooManyFiles`],
+    /// [`super::GitHubError::TooManyLooseFiles`], and as every call has them.
     pub async fn snapshot(&self, commit: &str) -> Result<Snapshot, ForgeError> {
         let tree = self.tree(&self.commit(commit).await?.tree.sha).await?;
-        let (tree, dangerous): (Tree, Tree) = tree.into_iter().partition(|(path, _)| is_safe(path));
-        let bytes = tree.values().map(|entry| entry.bytes).sum();
-        if bytes > MAX_SNAPSHOT_BYTES {
-            return Err(ForgeError::TooLarge { commit: commit.to_owned(), bytes, limit: MAX_SNAPSHOT_BYTES });
-        }
-        let archive =
-            self.api.download("fetch the archive", &self.route(&format!("/tarball/{}", part(commit)))).await?;
-        let unpacked = tokio::task::spawn_blocking(move || unpack(&archive)).await;
-        let damaged = |source| ForgeError::Io { action: "unpack GitHub's archive", source };
-        let (files, missing) = compare(tree, unpacked.map_err(io::Error::other).flatten().map_err(damaged)?);
+        let (tree, dangerous) = safe(commit, tree)?;
+        let route = self.route(&format!("/tarball/{}", part(commit)));
+        let fetched = self.api.download("fetch the archive", &route, self.room.archive_bytes).await;
+        let fetched = fetched.map_err(|error| self.room.explain(commit, error))?;
+        let sorting = move || sort(&fetched, tree).map(|sorted| (fetched, sorted));
+        let (fetched, sorted) = in_background(sorting).await?;
+        let missing: Tree = sorted
+            .iter()
+            .filter(|(_, (entry, source))| matches!(source, Source::Beside) && entry.kind != EntryKind::Submodule)
+            .map(|(path, (entry, _))| (path.clone(), entry.clone()))
+            .collect();
         let loose = if missing.is_empty() { BTreeMap::new() } else { self.loose(&missing).await? };
-        Snapshot::of(complete(files, missing, &loose), &dangerous).await
+        let (commit, room) = (commit.to_owned(), self.room);
+        in_background(move || {
+            let mut taking = Taking::of(&commit, room);
+            pack(&fetched, sorted, &loose, &mut taking)?;
+            taking.finish(&dangerous)
+        })
+        .await
     }
 }
 
-/// Files and links of a tar archive that has everything in one folder.
-fn unpack(archive: &[u8]) -> io::Result<Unpacked> {
-    let (mut files, mut left) = (Unpacked::new(), MAX_SNAPSHOT_BYTES);
-    for entry in tar::Archive::new(GzDecoder::new(archive)).entries()? {
-        let mut entry = entry?;
-        let path = entry.path_bytes().into_owned();
-        let Some(slash) = path.iter().position(|byte| *byte == b'/') else { continue };
-        let path = path[slash + 1..].to_vec();
-        let kind = entry.header().entry_type();
-        let content = if kind.is_file() {
-            let mut content = Vec::new();
-            entry.by_ref().take(left).read_to_end(&mut content)?;
-            left -= content.len() as u64;
-            content
-        } else if kind.is_symlink() {
-            entry.link_name_bytes().map_or_else(Vec::new, |target| target.into_owned())
+fn damaged(problem: ArchiveError) -> ForgeError {
+    let source = match problem {
+        ArchiveError::Damaged(source) => source,
+        other => io::Error::other(other),
+    };
+    ForgeError::Io { action: "unpack GitHub's archive", source }
+}
+
+/// An archive that was not read to its end, or a file of it that could not be packed.
+enum Broken {
+    Archive(ArchiveError),
+    Packing(ForgeError),
+}
+
+impl From<ArchiveError> for Broken {
+    fn from(problem: ArchiveError) -> Self {
+        Self::Archive(problem)
+    }
+}
+
+impl From<ForgeError> for Broken {
+    fn from(error: ForgeError) -> Self {
+        Self::Packing(error)
+    }
+}
+
+/// A path without the folder that an archive has everything in.
+fn inside(path: &[u8]) -> Option<&[u8]> {
+    path.iter().position(|byte| *byte == b'/').map(|slash| &path[slash + 1..])
+}
+
+/// Finds out which files are in the archive as the tree has them. A name that is not UTF-8 stands in the tree with replacement
+/// characters; the archive has its bytes.
+fn sort(archive: &[u8], mut tree: Tree) -> Result<Sorted, ForgeError> {
+    let (mut sorted, mut number) = (Sorted::new(), 0);
+    let mut last: Option<Vec<u8>> = None;
+    archive::unpack(archive, Bounds::SNAPSHOT, |entry| {
+        number += 1;
+        let Some(path) = inside(&entry.path).map(<[u8]>::to_vec) else { return Ok(()) };
+        let Some((shown, wanted)) = tree.remove_entry(String::from_utf8_lossy(&path).as_bytes()) else { return Ok(()) };
+        // Packed in the archive's order; what stands elsewhere is fetched.
+        let in_order = last.as_ref().is_none_or(|last| *last < path);
+        if in_order && wanted.kind != EntryKind::Submodule && bears(entry, &wanted).map_err(ArchiveError::from)? {
+            last = Some(path.clone());
+            sorted.insert(path, (wanted, Source::Archive(number)));
+        } else if wanted.kind == EntryKind::Submodule {
+            tree.insert(shown, wanted);
         } else {
-            continue;
-        };
-        files.insert(String::from_utf8_lossy(&path).into_owned(), (path, content));
-    }
-    Ok(files)
+            sorted.insert(path, (wanted, Source::Beside));
+        }
+        Ok(())
+    })
+    .map_err(damaged)?;
+    sorted.extend(tree.into_iter().map(|(path, entry)| (path, (entry, Source::Beside))));
+    Ok(sorted)
 }
 
-/// The files that are in the archive as the tree has them, and the entries that are not.
-fn compare(tree: Tree, mut unpacked: Unpacked) -> (Vec<Packed>, Tree) {
-    let (mut files, mut missing) = (Vec::new(), Tree::new());
-    for (path, entry) in tree {
-        if entry.kind == EntryKind::Submodule {
-            files.push(Packed { path, kind: entry.kind, content: entry.object.into_bytes() });
-            continue;
-        }
-        let found = unpacked.remove(&*String::from_utf8_lossy(&path));
-        let path = found.as_ref().map_or(path, |(bytes, _)| bytes.clone());
-        match found.and_then(|(_, content)| as_named(content, &entry.object)) {
-            Some(content) => files.push(Packed { path, kind: entry.kind, content }),
-            None => drop(missing.insert(path, entry)),
-        }
+/// Whether an entry's content has the name that the tree gives it, at least once line ends that the archive made foreign are
+/// git's own again.
+fn bears(entry: Entry<'_>, wanted: &TreeEntry) -> io::Result<bool> {
+    match &entry.kind {
+        Kind::Link(target) => Ok(blob_name(target) == wanted.object),
+        Kind::File { .. } if entry.bytes == wanted.bytes => is_blob(&wanted.object, wanted.bytes, entry.content),
+        Kind::File { .. } => is_blob(&wanted.object, wanted.bytes, Plain::of(entry.content)),
     }
-    (files, missing)
 }
 
-/// The content, if it bears the name; line ends that the archive made foreign are made git's own.
-fn as_named(content: Vec<u8>, name: &str) -> Option<Vec<u8>> {
-    if blob_name(&content) == name {
-        return Some(content);
-    }
-    let mut plain = Vec::with_capacity(content.len());
-    for (at, byte) in content.iter().enumerate() {
-        if !(*byte == b'\r' && content.get(at + 1) == Some(&b'\n')) {
-            plain.push(*byte);
+/// Packs every path in its order: what the archive has as it passes, the rest from beside it.
+fn pack(
+    archive: &[u8],
+    sorted: Sorted,
+    loose: &BTreeMap<String, Vec<u8>>,
+    taking: &mut Taking<'_>,
+) -> Result<(), ForgeError> {
+    let mut rest = sorted.into_iter().peekable();
+    let mut number = 0;
+    archive::unpack(archive, Bounds::SNAPSHOT, |entry| {
+        number += 1;
+        while let Some((path, (wanted, _))) = rest.next_if(|(_, (_, source))| matches!(source, Source::Beside)) {
+            beside(&path, &wanted, loose, taking)?;
         }
-    }
-    (blob_name(&plain) == name).then_some(plain)
+        let is_next = |found: &(Vec<u8>, (TreeEntry, Source))| matches!(found.1.1, Source::Archive(of) if of == number);
+        let Some((path, (wanted, _))) = rest.next_if(is_next) else { return Ok(()) };
+        match entry.kind {
+            Kind::Link(target) => taking.add(&path, wanted.kind, target.len() as u64, target.as_slice())?,
+            Kind::File { .. } if entry.bytes == wanted.bytes => {
+                taking.add(&path, wanted.kind, wanted.bytes, entry.content)?;
+            }
+            Kind::File { .. } => taking.add(&path, wanted.kind, wanted.bytes, Plain::of(entry.content))?,
+        }
+        Ok(())
+    })
+    .map_err(|broken| match broken {
+        Broken::Archive(problem) => damaged(problem),
+        Broken::Packing(error) => error,
+    })?;
+    rest.try_for_each(|(path, (wanted, _))| beside(&path, &wanted, loose, taking))
 }
 
-fn complete(mut files: Vec<Packed>, missing: Tree, loose: &BTreeMap<String, Vec<u8>>) -> Vec<Packed> {
-    for (path, entry) in missing {
-        let content = loose.get(&entry.object).cloned().unwrap_or_default();
-        files.push(Packed { path, kind: entry.kind, content });
+fn beside(
+    path: &[u8],
+    wanted: &TreeEntry,
+    loose: &BTreeMap<String, Vec<u8>>,
+    taking: &mut Taking<'_>,
+) -> Result<(), ForgeError> {
+    let content = match wanted.kind {
+        EntryKind::Submodule => wanted.object.as_bytes(),
+        _ => loose.get(&wanted.object).map(Vec::as_slice).unwrap_or_default(),
+    };
+    taking.add(path, wanted.kind, content.len() as u64, content)
+}
+
+/// A text with git's own line ends: every carriage return before a line feed is left out.
+struct Plain<R> {
+    inner: R,
+    /// A carriage return that was read and not given: what follows decides.
+    held: bool,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl<R: Read> Plain<R> {
+    fn of(inner: R) -> Self {
+        Self { inner, held: false, piece: Vec::new(), at: 0 }
     }
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    files
+
+    /// Reads the next piece; false at the end.
+    fn fill(&mut self) -> io::Result<bool> {
+        let mut raw = [0; 16 << 10];
+        let read = self.inner.read(&mut raw)?;
+        self.piece.clear();
+        self.at = 0;
+        for byte in &raw[..read] {
+            if std::mem::take(&mut self.held) && *byte != b'\n' {
+                self.piece.push(b'\r');
+            }
+            if *byte == b'\r' {
+                self.held = true;
+            } else {
+                self.piece.push(*byte);
+            }
+        }
+        if read == 0 && std::mem::take(&mut self.held) {
+            self.piece.push(b'\r');
+        }
+        Ok(read > 0 || !self.piece.is_empty())
+    }
+}
+
+impl<R: Read> Read for Plain<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            if !self.fill()? {
+                return Ok(0);
+            }
+        }
+        let read = buffer.len().min(self.piece.len() - self.at);
+        buffer[..read].copy_from_slice(&self.piece[self.at..self.at + read]);
+        self.at += read;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a byte at a time.
+    struct Slow<'a>(&'a [u8]);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let one = buffer.len().min(1);
+            self.0.read(&mut buffer[..one])
+        }
+    }
+
+    #[test]
+    fn line_ends_become_gits_own_wherever_a_piece_ends() {
+        for (foreign, plain) in
+            [("a\r\nb\r\n", "a\nb\n"), ("\r\r\n", "\r\n"), ("a\rb", "a\rb"), ("a\r", "a\r"), ("", ""), ("\n", "\n")]
+        {
+            for slowly in [false, true] {
+                let (mut read, bytes) = (Vec::new(), foreign.as_bytes());
+                if slowly {
+                    Plain::of(Slow(bytes)).read_to_end(&mut read)
+                } else {
+                    Plain::of(bytes).read_to_end(&mut read)
+                }
+                .unwrap();
+                assert_eq!(read, plain.as_bytes(), "{foreign:?}");
+            }
+        }
+    }
 }

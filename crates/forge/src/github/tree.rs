@@ -1,6 +1,7 @@
 //! Trees as GitHub lists them, and files that its archives do not give.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -18,6 +19,8 @@ const AT_ONCE: usize = 100;
 const SMALL: u64 = 256 << 10;
 /// The most calls for files that the archive has not got, so that a run stays within 40.
 pub const LOOSE_CALLS: usize = 10;
+/// Such files are at most this part of an archive's room.
+const LOOSE_PART: u64 = 4;
 
 #[derive(Deserialize)]
 struct Listing {
@@ -47,6 +50,18 @@ pub(super) fn blob_name(content: &[u8]) -> String {
     hex(&Sha1::new().chain_update(heading).chain_update(content).finalize())
 }
 
+/// Whether a blob of this name and length is what a reader gives.
+pub(super) fn is_blob(object: &str, bytes: u64, mut content: impl Read) -> io::Result<bool> {
+    let mut sum = Sha1::new().chain_update(format!("blob {bytes}\0"));
+    let mut piece = [0; 16 << 10];
+    loop {
+        match content.read(&mut piece)? {
+            0 => return Ok(hex(&sum.finalize()) == object),
+            read => sum.update(&piece[..read]),
+        }
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -69,6 +84,14 @@ impl GitHub {
 
     /// The contents of blobs by name, in as few calls as there may be.
     pub(super) async fn loose(&self, wanted: &Tree) -> Result<BTreeMap<String, Vec<u8>>, GitHubError> {
+        let too_many = || {
+            let shown = wanted.keys().take(5).map(|path| String::from_utf8_lossy(path)).collect::<Vec<_>>();
+            GitHubError::TooManyLooseFiles { files: wanted.len(), shown: shown.join(", ") }
+        };
+        // They are held in memory, in base64 and plain.
+        if wanted.values().map(|entry| entry.bytes).sum::<u64>() > self.room.archive_bytes / LOOSE_PART {
+            return Err(too_many());
+        }
         let small = wanted.values().filter(|entry| entry.bytes <= SMALL);
         let mut small: Vec<&str> = small.map(|entry| entry.object.as_str()).collect();
         small.sort_unstable();
@@ -86,8 +109,7 @@ impl GitHub {
             }
             calls += 1;
             if calls > LOOSE_CALLS {
-                let shown = wanted.keys().take(5).map(|path| String::from_utf8_lossy(path)).collect::<Vec<_>>();
-                return Err(GitHubError::TooManyLooseFiles { files: wanted.len(), shown: shown.join(", ") });
+                return Err(too_many());
             }
             found.insert(entry.object.clone(), self.blob(&entry.object).await?);
         }

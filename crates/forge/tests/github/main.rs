@@ -8,7 +8,7 @@ mod repository;
 
 use forge::github::{GitHub, GitHubError, Need, Settings};
 use forge::testing::FakeGitHub;
-use forge::{ForgeError, LocalGit, Location, Publication, RemoteName};
+use forge::{ForgeError, LocalGit, Location, Publication, RemoteName, Room};
 use repository::{Repository, git_in, overlay, run};
 use run_model::change_set::Overlay;
 
@@ -83,6 +83,61 @@ async fn files_that_no_archive_holds_are_refused_when_there_are_too_many() {
     let refused = github.snapshot(&commit).await.unwrap_err();
     let ForgeError::GitHub(GitHubError::TooManyLooseFiles { files: 11, shown }) = refused else { panic!("{refused}") };
     assert!(shown.starts_with("hidden/0, "), "{shown}");
+}
+
+#[tokio::test]
+async fn a_base_is_a_branch_of_the_repository_itself_and_not_what_a_fork_has() {
+    let repository = Repository::with_files();
+    let (fake, github) = with(&repository).await;
+    // GitHub keeps a fork's commits with those of its parent, and gives them out by their hash.
+    let theirs = fake.commit("theirs", &[("src/lib.rs", "stolen\n")]);
+    fake.git(&["update-ref", "refs/pull/7/head", &theirs]);
+    fake.git(&["update-ref", "-d", "refs/heads/theirs"]);
+    assert!(github.snapshot(&theirs).await.is_ok(), "it is there for whoever asks");
+    for base in [theirs.as_str(), &theirs[..12], "refs/pull/7/head", "pull/7/head", "refs/pull/7/merge"] {
+        let refused = github.branch(base).await.unwrap_err();
+        let GitHubError::NotABranch { base: named, .. } = &refused else { panic!("{refused}") };
+        assert_eq!(named, base);
+    }
+    let ours = repository.git(["rev-parse", "HEAD"]);
+    assert!(github.branch(&ours).await.is_err(), "nor a commit without its branch, since nobody can merge into it");
+    assert_eq!(github.branch("refs/heads/main").await.unwrap().commit, ours);
+}
+
+#[tokio::test]
+async fn an_archive_without_room_is_refused_with_the_cure_before_it_is_held() {
+    let repository = Repository::with_files();
+    // It does not compress.
+    let mut noise = 1_u64;
+    let bytes: Vec<u8> = (0..300_000)
+        .map(|_| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (noise >> 56) as u8
+        })
+        .collect();
+    std::fs::write(repository.at("noise.bin"), &bytes).unwrap();
+    let commit = repository.commit_all();
+    let (_fake, github) = with(&repository).await;
+    let room = |archive_bytes| Room { archive_bytes, memory_mb: 128 };
+    let github = github.within(room(200_000));
+    let refused = github.snapshot(&commit).await.unwrap_err();
+    assert!(matches!(refused, ForgeError::ArchiveTooLarge { limit: 200_000, .. }), "{refused}");
+    let refused = refused.to_string();
+    assert!(refused.contains("functions of 128 MB can hold"), "{refused}");
+    assert!(refused.contains("`gatewright aws deploy --stage STAGE --memory 256`"), "{refused}");
+    let taken = github.within(room(400_000)).snapshot(&commit).await.unwrap();
+    assert!(taken.archive.len() > 300_000);
+}
+
+#[tokio::test]
+async fn files_that_no_archive_holds_are_refused_when_they_are_too_large_to_hold() {
+    let repository = Repository::with_files();
+    repository.write(".gitattributes", "hidden export-ignore\n");
+    repository.write("hidden", &"long ".repeat(10_000));
+    let commit = repository.commit_all();
+    let (_fake, github) = with(&repository).await;
+    let refused = github.within(Room { archive_bytes: 100_000, memory_mb: 128 }).snapshot(&commit).await.unwrap_err();
+    assert!(matches!(refused, ForgeError::GitHub(GitHubError::TooManyLooseFiles { files: 1, .. })), "{refused}");
 }
 
 fn publication<'a>(overlay: &'a Overlay, base: &'a str, run: &'a run_model::RunId) -> Publication<'a> {

@@ -424,3 +424,15 @@ async fn a_repository_that_takes_no_change_is_refused_before_the_work() {
     github.archive();
     assert!(world.call("snapshot").await.unwrap_err().message.contains("archived"));
 }
+
+#[tokio::test]
+async fn a_base_that_only_a_fork_has_is_refused_before_anything_is_fetched() {
+    let world = World::on_github().await;
+    let theirs = world.github().commit("theirs", &[("src/lib.rs", "stolen\n")]);
+    world.github().git(&["update-ref", "-d", "refs/heads/theirs"]);
+    world.store.update_run(&world.run_id, |run| run.base_ref = theirs.clone()).await.unwrap();
+    let error = world.call("snapshot").await.unwrap_err();
+    assert_eq!(error.name, ErrorName::InvalidInput);
+    assert!(error.message.contains("is not a branch of acme/app; name a branch"), "{error}");
+    assert!(world.github().asked().iter().all(|asked| !asked.path.contains("tarball")));
+}
