@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use agent::ports::Tree;
-use flate2::read::GzDecoder;
+use archive::{ArchiveError, Bounds, Kind};
 use run_model::change_set::{Edit, Overlay};
 use run_model::snapshot::{Entry, EntryKind, Manifest, SnapshotRef};
 use run_model::{ErrorName, FunctionError, Randomness, RepoPath, Sha256};
@@ -43,11 +43,11 @@ impl Scratch {
             }
             let fresh = self.folder.join(format!("new-{}", self.randomness.hex_id(8)));
             let (folder, target) = (self.folder.clone(), root.clone());
-            let unpacked = tokio::task::spawn_blocking(move || unpack(&archive, &folder, &fresh, &target)).await;
-            unpacked.map_err(io::Error::other).and_then(|done| done).map_err(|problem| {
-                let message = format!("the snapshot could not be unpacked to {}: {problem}", self.folder.display());
-                FunctionError::new(ErrorName::StoreUnavailable, message)
-            })?;
+            let bounds = Bounds::of_files(manifest.entries.len() as u64, manifest.bytes());
+            let unpacked =
+                tokio::task::spawn_blocking(move || unpack(&archive, bounds, &folder, &fresh, &target)).await;
+            let unpacked = unpacked.map_err(|problem| Unpacking::Disk(io::Error::other(problem))).flatten();
+            unpacked.map_err(|problem| problem.at(&self.folder))?;
         }
         Ok(Base::new(root, manifest))
     }
@@ -57,27 +57,57 @@ fn damaged(object: &str, problem: &dyn std::fmt::Display) -> FunctionError {
     FunctionError::new(ErrorName::Internal, format!("object {object} is damaged: {problem}"))
 }
 
+/// Why a snapshot was not unpacked.
+#[derive(Debug)]
+enum Unpacking {
+    /// It is no archive of ours.
+    Archive(ArchiveError),
+    /// The scratch space failed.
+    Disk(io::Error),
+}
+
+impl Unpacking {
+    fn at(self, folder: &Path) -> FunctionError {
+        let (name, problem) = match self {
+            Self::Archive(problem @ ArchiveError::Damaged(_)) => (ErrorName::Internal, problem.to_string()),
+            Self::Archive(problem) => (ErrorName::PolicyRefused, problem.to_string()),
+            Self::Disk(problem) => (ErrorName::StoreUnavailable, problem.to_string()),
+        };
+        FunctionError::new(name, format!("the snapshot could not be unpacked to {}: {problem}", folder.display()))
+    }
+}
+
+impl From<ArchiveError> for Unpacking {
+    fn from(problem: ArchiveError) -> Self {
+        Self::Archive(problem)
+    }
+}
+
+impl From<io::Error> for Unpacking {
+    fn from(problem: io::Error) -> Self {
+        Self::Disk(problem)
+    }
+}
+
 /// Unpacks beside the target and moves it there when it is whole. Somebody else's finished copy is as good.
-fn unpack(archive: &[u8], folder: &Path, fresh: &Path, target: &Path) -> io::Result<()> {
+fn unpack(archive: &[u8], bounds: Bounds, folder: &Path, fresh: &Path, target: &Path) -> Result<(), Unpacking> {
     make_private(folder)?;
     make_private(fresh)?;
-    let mut archive = tar::Archive::new(GzDecoder::new(archive));
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = String::from_utf8(entry.path_bytes().into_owned()).ok().and_then(|path| RepoPath::new(path).ok());
-        let Some(path) = path.filter(|_| entry.header().entry_type().is_file()) else {
-            continue;
-        };
+    archive::unpack(archive, bounds, |entry| {
+        let path = String::from_utf8(entry.path).ok().and_then(|path| RepoPath::new(path).ok());
+        let Some(path) = path.filter(|_| matches!(entry.kind, Kind::File { .. })) else { return Ok(()) };
         let place = fresh.join(path.as_str());
         if let Some(parent) = place.parent() {
             make_private(parent)?;
         }
-        io::copy(&mut entry, &mut File::create(place)?)?;
-    }
-    match fs::rename(fresh, target) {
+        io::copy(entry.content, &mut File::create(place)?)?;
+        Ok::<_, Unpacking>(())
+    })?;
+    let moved = match fs::rename(fresh, target) {
         Err(_) if target.is_dir() => fs::remove_dir_all(fresh),
         moved => moved.and_then(|()| forget_oldest(folder)),
-    }
+    };
+    Ok(moved?)
 }
 
 fn make_private(folder: &Path) -> io::Result<()> {
@@ -229,7 +259,7 @@ pub(crate) mod tests {
     pub(crate) fn base(files: &[(&str, &str)]) -> (tempfile::TempDir, Base) {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
-        unpack(&archive(files, &[]), folder.path(), &folder.path().join("new-1"), &root).unwrap();
+        unpack(&archive(files, &[]), Bounds::SNAPSHOT, folder.path(), &folder.path().join("new-1"), &root).unwrap();
         (folder, Base::new(root, manifest(files, &[])))
     }
 
@@ -249,7 +279,7 @@ pub(crate) mod tests {
         let files = [("a/b.rs", "b"), ("../escaped", "x"), ("a/../../escaped", "x"), (".git/hooks/x", "x")];
         let archive = archive(&files, &[("link", "/etc"), ("a/self", ".")]);
         let (fresh, root) = (folder.join("new-1"), folder.join("root"));
-        unpack(&archive, &folder, &fresh, &root).unwrap();
+        unpack(&archive, Bounds::SNAPSHOT, &folder, &fresh, &root).unwrap();
         assert_eq!(fs::read_to_string(root.join("a/b.rs")).unwrap(), "b");
         assert!(!outer.path().join("escaped").exists() && !folder.join("escaped").exists());
         assert!(!root.join(".git").exists() && root.join("link").symlink_metadata().is_err());
@@ -262,9 +292,25 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         for fresh in ["new-1", "new-2"] {
-            unpack(&archive(&[("a", "1")], &[]), folder.path(), &folder.path().join(fresh), &root).unwrap();
+            unpack(&archive(&[("a", "1")], &[]), Bounds::SNAPSHOT, folder.path(), &folder.path().join(fresh), &root)
+                .unwrap();
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_archive_that_is_larger_than_its_manifest_says_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, root) = ([("a", "1")], folder.path().join("root"));
+        let bounds = Bounds::of_files(1, manifest(&files, &[]).bytes());
+        let bomb = "0".repeat(8 << 20);
+        let refused =
+            unpack(&archive(&[("a", &bomb)], &[]), bounds, folder.path(), &folder.path().join("new-1"), &root);
+        let refused = refused.unwrap_err().at(folder.path());
+        assert_eq!(refused.name, ErrorName::PolicyRefused);
+        assert!(refused.message.contains("it unpacks to more than"), "{refused}");
+        assert!(!root.exists(), "nothing takes its place");
+        unpack(&archive(&files, &[]), bounds, folder.path(), &folder.path().join("new-2"), &root).unwrap();
     }
 
     #[test]
@@ -272,7 +318,8 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         for n in 0..KEPT + 3 {
             let root = folder.path().join(format!("root-{n}"));
-            unpack(&archive(&[("a", "1")], &[]), folder.path(), &folder.path().join("new-1"), &root).unwrap();
+            unpack(&archive(&[("a", "1")], &[]), Bounds::SNAPSHOT, folder.path(), &folder.path().join("new-1"), &root)
+                .unwrap();
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT);
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use archive::ArchiveError;
 use run_model::{ErrorName, FunctionError};
 use sandbox::SandboxError;
 use sandbox::toolchain::ToolchainError;
@@ -49,6 +50,14 @@ pub enum RunnerError {
         /// The end of its output.
         tail: String,
     },
+    /// An archive is damaged, or grows beyond all bounds: whoever put it there was no part of Gatewright.
+    #[error("{what} is not unpacked: {problem}")]
+    Archive {
+        /// Which archive.
+        what: String,
+        /// Why.
+        problem: ArchiveError,
+    },
     /// What was stored cannot be read.
     #[error("{what} cannot be read: {problem}")]
     Unreadable {
@@ -77,9 +86,18 @@ impl From<RunnerError> for FunctionError {
             RunnerError::Store(_) | RunnerError::Api(_) | RunnerError::Disk { .. } => ErrorName::StoreUnavailable,
             RunnerError::Setup { .. } | RunnerError::Toolchain(_) => ErrorName::InvalidInput,
             RunnerError::Sandbox(_) | RunnerError::Refused(_) => ErrorName::PolicyRefused,
-            RunnerError::Unreadable { .. } => ErrorName::Internal,
+            RunnerError::Archive { problem: ArchiveError::Damaged(_), .. } | RunnerError::Unreadable { .. } => {
+                ErrorName::Internal
+            }
+            RunnerError::Archive { .. } => ErrorName::PolicyRefused,
         };
         Self::new(name, error.with_causes())
+    }
+}
+
+impl From<ArchiveError> for RunnerError {
+    fn from(problem: ArchiveError) -> Self {
+        Self::Archive { what: "the archive".into(), problem }
     }
 }
 

@@ -34,7 +34,11 @@ impl Inputs {
             return Err(RunnerError::unreadable(format!("object {}", job.snapshot.archive_key), &problem));
         }
         let held_out = match &job.held_out_key {
-            Some(_) => Some(jobs.read(claim, Input::HeldOut).await?),
+            Some(key) => {
+                let held_out = jobs.read(claim, Input::HeldOut).await?;
+                check(key, &held_out)?;
+                Some(held_out)
+            }
             None => None,
         };
         let overlay = match &job.overlay_key {
@@ -71,6 +75,30 @@ impl Inputs {
     }
 }
 
+/// What was kept under a key. One that is named by its hash is compared with it: an address was signed for whatever lies there.
 fn json<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, RunnerError> {
+    check(key, bytes)?;
     serde_json::from_slice(bytes).map_err(|problem| RunnerError::unreadable(format!("object {key}"), &problem))
+}
+
+fn check(key: &str, bytes: &[u8]) -> Result<(), RunnerError> {
+    match Sha256::named_by(key) {
+        Some(named) if Sha256::of(bytes) != named => {
+            Err(RunnerError::unreadable(format!("object {key}"), &"its content is not the one that its name says"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_under_anothers_name_is_refused_with_its_key() {
+        let key = format!("runs/r-1/artefacts/{}.json", Sha256::of(b"{}"));
+        assert!(json::<serde_json::Value>(&key, b"{}").is_ok());
+        let refused = json::<serde_json::Value>(&key, b"[]").unwrap_err().to_string();
+        assert_eq!(refused, format!("object {key} cannot be read: its content is not the one that its name says"));
+    }
 }

@@ -1,13 +1,15 @@
 //! The tree that is checked: a base unpacked, edits laid over it, its hash.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use flate2::read::GzDecoder;
+use archive::{Bounds, Kind};
 use run_model::change_set::{Edit, Overlay};
 use run_model::snapshot::{Entry, EntryKind};
 use run_model::{RepoPath, Sha256};
@@ -40,7 +42,10 @@ impl Workspace {
             for folder in [workspace.tree(), workspace.home()] {
                 fs::create_dir(&folder).at(&folder)?;
             }
-            workspace.unpack(&inputs.archive)?;
+            workspace.unpack(
+                &inputs.archive,
+                Bounds::of_files(inputs.manifest.entries.len() as u64, inputs.manifest.bytes()),
+            )?;
             Ok(workspace)
         })
         .await
@@ -71,29 +76,21 @@ impl Workspace {
         self.root.join("dependencies")
     }
 
-    /// Unpacks a snapshot's archive.
-    fn unpack(&self, archive: &[u8]) -> Result<(), RunnerError> {
-        let bad = |problem: io::Error| RunnerError::unreadable("the snapshot's archive", &problem);
-        let mut archive = tar::Archive::new(GzDecoder::new(archive));
-        for entry in archive.entries().map_err(bad)? {
-            let mut entry = entry.map_err(bad)?;
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let kind = entry.header().entry_type();
-            if kind.is_file() {
-                let (mut content, mode) = (Vec::new(), entry.header().mode().map_err(bad)?);
-                entry.read_to_end(&mut content).map_err(bad)?;
-                let place = self.place(&path)?;
-                write_file(&place, &content)?;
-                let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
-                fs::set_permissions(&place, Permissions::from_mode(mode)).at(&place)?;
-                make_old(&place)?;
-            } else if kind.is_symlink() {
-                let target = entry.link_name().map_err(bad)?.unwrap_or_default();
-                let place = self.place(&path)?;
-                symlink(target, &place).at(&place)?;
+    /// Unpacks a snapshot's archive, which is no larger than its manifest says.
+    fn unpack(&self, archive: &[u8], bounds: Bounds) -> Result<(), RunnerError> {
+        within(bounds, "the snapshot's archive", archive, |entry| {
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            let place = self.place(&path)?;
+            match entry.kind {
+                Kind::File { executable } => {
+                    write_file(&place, entry.content)?;
+                    let mode = if executable { 0o755 } else { 0o644 };
+                    fs::set_permissions(&place, Permissions::from_mode(mode)).at(&place)?;
+                    make_old(&place)
+                }
+                Kind::Link(target) => symlink(OsStr::from_bytes(&target), &place).at(&place),
             }
-        }
-        Ok(())
+        })
     }
 
     /// Lays edits over the tree. They are new, so that build tools see them as changed.
@@ -101,7 +98,7 @@ impl Workspace {
         for (path, edit) in &overlay.0 {
             let place = self.place(path.as_str())?;
             match edit {
-                Edit::Write(content) => write_file(&place, content.as_bytes())?,
+                Edit::Write(content) => write_file(&place, &mut content.as_bytes())?,
                 Edit::Delete => match fs::remove_file(&place) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     other => other.at(&place)?,
@@ -113,18 +110,10 @@ impl Workspace {
 
     /// Lays an archive's regular files over the tree, as edits.
     pub(crate) fn lay_archive(&self, archive: &[u8]) -> Result<(), RunnerError> {
-        let bad = |problem: io::Error| RunnerError::unreadable("the held-out archive", &problem);
-        let mut archive = tar::Archive::new(GzDecoder::new(archive));
-        for entry in archive.entries().map_err(bad)? {
-            let mut entry = entry.map_err(bad)?;
-            if entry.header().entry_type().is_file() {
-                let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                let mut content = Vec::new();
-                entry.read_to_end(&mut content).map_err(bad)?;
-                write_file(&self.place(&path)?, &content)?;
-            }
-        }
-        Ok(())
+        within(Bounds::SNAPSHOT, "the held-out archive", archive, |entry| match entry.kind {
+            Kind::File { .. } => write_file(&self.place(&String::from_utf8_lossy(&entry.path))?, entry.content),
+            Kind::Link(_) => Ok(()),
+        })
     }
 
     /// Gives the tree a file that setup made, if setup made it and the tree has none.
@@ -178,8 +167,21 @@ impl Workspace {
     }
 }
 
+/// Hands out an archive's files and links, as long as it keeps within its bounds.
+fn within(
+    bounds: Bounds,
+    what: &str,
+    archive: &[u8],
+    take: impl FnMut(archive::Entry<'_>) -> Result<(), RunnerError>,
+) -> Result<(), RunnerError> {
+    archive::unpack(archive, bounds, take).map_err(|error| match error {
+        RunnerError::Archive { problem, .. } => RunnerError::Archive { what: what.to_owned(), problem },
+        other => other,
+    })
+}
+
 /// Replaces a file's content and keeps its mode; a new file is a plain one, and what is no file is left alone.
-fn write_file(path: &Path, content: &[u8]) -> Result<(), RunnerError> {
+fn write_file(path: &Path, content: &mut dyn io::Read) -> Result<(), RunnerError> {
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(RunnerError::Refused(format!(
             "{} is a link or a folder: nothing is written there",
@@ -187,7 +189,7 @@ fn write_file(path: &Path, content: &[u8]) -> Result<(), RunnerError> {
         )));
     }
     let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path);
-    opened.at(path)?.write_all(content).at(path)
+    io::copy(content, &mut opened.at(path)?).map(drop).at(path)
 }
 
 fn make_old(path: &Path) -> Result<(), RunnerError> {

@@ -67,6 +67,57 @@ async fn a_damaged_archive_is_not_measured() {
 }
 
 #[tokio::test]
+async fn an_archive_that_is_larger_than_its_manifest_says_is_not_unpacked() {
+    let mut world = World::new().await;
+    let mut bomb = Project::plain("true");
+    bomb.files.insert("zeros", "0".repeat(8 << 20));
+    let mut job = world.queue(&Project::plain("true")).await;
+    let packed = world.queue(&bomb).await.snapshot;
+    (job.snapshot.archive_key, job.snapshot.archive_sha256) = (packed.archive_key, packed.archive_sha256);
+    job.job_id = run_model::JobId::new("bomb").unwrap();
+    job.priority = run_model::run::Priority::Critical;
+    world.store.put_job(job.clone(), "token", store::NewEvent::new("checks.queued", "the checks run")).await.unwrap();
+    assert!(world.runner.run_once().await.unwrap());
+    let (name, message) = world.end(&job).await.unwrap().unwrap_err();
+    assert_eq!(name, "PolicyRefused");
+    assert!(message.starts_with("the snapshot's archive is not unpacked: it unpacks to more than"), "{message}");
+}
+
+#[tokio::test]
+async fn an_input_that_was_written_over_is_not_measured_with() {
+    for tampered in ["manifest", "config", "overlay", "held-out"] {
+        let mut world = World::new().await;
+        let mut project = Project::plain("true").with_edit("new", Some("x"));
+        project.held_out = vec![("held", "x")];
+        let mut job = world.queue(&project).await;
+        // Named by their hashes, as a stage names them.
+        let named = async |key: &mut String| {
+            let bytes = world.store.get_object(key).await.unwrap();
+            *key = world.store.put_artefact(&job.run_id, bytes).await.unwrap().key;
+        };
+        let key = match tampered {
+            "manifest" => &mut job.snapshot.manifest_key,
+            "config" => &mut job.config_key,
+            "overlay" => job.overlay_key.as_mut().unwrap(),
+            _ => job.held_out_key.as_mut().unwrap(),
+        };
+        named(key).await;
+        world.store.put_object(key, b"{}".to_vec()).await.unwrap();
+        let key = key.clone();
+        job.job_id = run_model::JobId::new("tampered").unwrap();
+        job.priority = run_model::run::Priority::Critical;
+        world
+            .store
+            .put_job(job.clone(), "token", store::NewEvent::new("checks.queued", "the checks run"))
+            .await
+            .unwrap();
+        assert!(world.runner.run_once().await.unwrap());
+        let (_, message) = world.end(&job).await.unwrap().unwrap_err();
+        assert!(message.contains(&format!("object {key} is damaged")), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_job_nothing_is_run() {
     let world = World::new().await;
     assert!(!world.runner.run_once().await.unwrap());
