@@ -1,14 +1,13 @@
 //! Nothing is written to a repository on anybody's word: what was recorded is judged again, by the same rules.
 
-use std::collections::BTreeSet;
-
+use assessment::taken;
 use run_model::change_set::ChangeSet;
 use run_model::evidence::{Evidence, Purpose};
-use run_model::judge::{acceptance, judge};
+use run_model::judge::acceptance;
+use run_model::risk::Risk;
 use run_model::run::RunRecord;
-use run_model::scan::scan;
-use run_model::snapshot::{Manifest, SnapshotRef};
-use run_model::{ErrorName, FunctionError, RepoPath, Sha256};
+use run_model::snapshot::Manifest;
+use run_model::{ErrorName, FunctionError, Sha256};
 
 use crate::{Context, missing, refused};
 
@@ -23,17 +22,17 @@ pub(crate) async fn change_set(context: &Context, run: &RunRecord) -> Result<Cha
     Err(refused(format!("the change was made for {}, the run is based on {base}", change.base_commit)))
 }
 
-/// Refuses a change that is not green, not accepted, not the tree that was measured, or blocked by the scan.
+/// Refuses a change that is not green, not accepted, not the tree that was measured, blocked by the scan, or more of a risk than
+/// its record says: a row says what somebody wrote.
 pub(crate) async fn assure(context: &Context, run: &RunRecord, change: &ChangeSet) -> Result<(), FunctionError> {
-    if run.risk.is_none() || run.ending.is_some() {
-        return Err(refused("the change was not assessed as good"));
-    }
+    let recorded = run.risk.as_ref().filter(|_| run.ending.is_none());
+    let recorded = recorded.ok_or_else(|| refused("the change was not assessed as good"))?;
     let base = evidence(context, run, Purpose::Baseline).await?;
-    let measured = evidence(context, run, Purpose::Final).await?;
-    is_measured_tree(context, run, change, &measured).await?;
-    let judgement = judge(&base, &measured);
-    if !judgement.green {
-        return Err(refused(judgement.to_string()));
+    let now = evidence(context, run, Purpose::Final).await?;
+    is_measured_tree(context, run, change, &now).await?;
+    let measured = assessment::measure(&context.store, run, &change.overlay, None).await?;
+    if !measured.judgement.green {
+        return Err(refused(measured.judgement.to_string()));
     }
     if run.acceptance.is_some() {
         let base_with = evidence(context, run, Purpose::AcceptanceBase).await?;
@@ -41,12 +40,31 @@ pub(crate) async fn assure(context: &Context, run: &RunRecord, change: &ChangeSe
         if with.overlay_sha256 != Some(Sha256::of_json(&change.overlay)) {
             return Err(refused("the held-out tests were run on another change"));
         }
-        let accepted = acceptance(&base, &base_with, &measured, &with);
+        let accepted = acceptance(&base, &base_with, &now, &with);
         if !accepted.ok {
             return Err(refused(accepted.to_string()));
         }
     }
-    is_clean(context, run, change).await
+    if let Some(found) = measured.blocking().next() {
+        return Err(refused(format!("{}:{} {} ({})", found.path, found.line, found.message, found.rule)));
+    }
+    is_no_riskier(run, recorded, &measured.risk(&context.store, run).await?)
+}
+
+/// A record may ask for more than the rules do, never for less.
+fn is_no_riskier(run: &RunRecord, recorded: &Risk, measured: &Risk) -> Result<(), FunctionError> {
+    if measured.level <= recorded.level {
+        return Ok(());
+    }
+    let gravest =
+        measured.reasons.first().map_or_else(String::new, |reason| format!("{}: {}", reason.rule, reason.detail));
+    Err(refused(format!(
+        "the record calls the change {}, the rules call it {} ({gravest}); `gatewright runs resume {} --from verify` measures \
+         it again",
+        recorded.level.as_str(),
+        measured.level.as_str(),
+        run.run_id
+    )))
 }
 
 /// The tree that the final evidence names is the base with exactly this overlay.
@@ -72,22 +90,8 @@ async fn is_measured_tree(
     )))
 }
 
-async fn is_clean(context: &Context, run: &RunRecord, change: &ChangeSet) -> Result<(), FunctionError> {
-    let paths: BTreeSet<RepoPath> = change.overlay.paths().cloned().collect();
-    let base = context.store.base_contents(taken(run)?, &paths).await?;
-    let findings = scan(&change.overlay, &|path| base.get(path).cloned());
-    let blocking = findings.iter().find(|finding| finding.blocking);
-    blocking.map_or(Ok(()), |found| {
-        Err(refused(format!("{}:{} {} ({})", found.path, found.line, found.message, found.rule)))
-    })
-}
-
 async fn evidence(context: &Context, run: &RunRecord, purpose: Purpose) -> Result<Evidence, FunctionError> {
     let found = run.evidence.iter().rev().find(|(recorded, _)| *recorded == purpose);
     let (_, artefact) = found.ok_or_else(|| refused(format!("{} has no {purpose:?} evidence", run.run_id)))?;
     Ok(context.store.get_json(artefact).await?)
-}
-
-fn taken(run: &RunRecord) -> Result<&SnapshotRef, FunctionError> {
-    run.snapshot.as_ref().ok_or_else(|| missing(&run.run_id, "snapshot"))
 }

@@ -59,6 +59,14 @@ async fn is_allowed(context: &Context, run: &RunRecord, change: &ChangeSet) -> R
     if gate.binding.hash() != binding.hash() {
         return Err(refused(format!("gate {} stands before something else than this change", gate.gate_id)));
     }
+    if gate.risk.level < level {
+        let opened = gate.risk.level.as_str();
+        return Err(refused(format!(
+            "gate {} was opened for {opened} risk, the change has {}",
+            gate.gate_id,
+            level.as_str()
+        )));
+    }
     match gate.state {
         GateState::Decided { decision: GateDecision::Approved, .. } => Ok(()),
         _ => Err(refused(format!("gate {} was not approved", gate.gate_id))),

@@ -1,38 +1,18 @@
 //! The change as a whole: put together from the tasks, judged, scanned, and its risk measured.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use config::{ConfigError, PathRules};
+use assessment::Measured;
 use run_model::change_set::{ChangeSet, Overlay};
-use run_model::evidence::{Evidence, Purpose};
+use run_model::evidence::Purpose;
 use run_model::gate::GateKind;
-use run_model::judge::{self, AcceptanceResult, Judgement};
-use run_model::plan::Plan;
-use run_model::risk::{ChangeFacts, PathClass, PathFacts, RiskHint, assess_change, is_included, is_prose};
+use run_model::judge::AcceptanceResult;
 use run_model::run::{ArtefactRef, Ending, Outcome, RunRecord, RunStatus, Stage, TaskRecord, TaskStatus};
-use run_model::scan::{ScanFinding, scan};
-use run_model::snapshot::SnapshotRef;
-use run_model::verdict::Verdict;
 use run_model::{ErrorName, FunctionError, RepoPath, RunId, Sha256};
 use serde_json::{Value, json};
 use store::NewEvent;
 
-use crate::{Context, gates, planning};
-
-pub(crate) fn bad_config(problem: ConfigError) -> FunctionError {
-    FunctionError::invalid("config", problem)
-}
-
-/// What the settings say of a path.
-pub(crate) fn classify(rules: &PathRules, path: &str) -> PathClass {
-    PathClass {
-        protected: rules.is_protected(path),
-        manifest: rules.is_manifest(path),
-        test: rules.is_test(path),
-        command: rules.is_command(path),
-        included: false,
-    }
-}
+use crate::{Context, gates};
 
 /// One change set from all tasks, or the end that a task's end means.
 pub(crate) async fn merge(context: &Context, run_id: RunId) -> Result<Value, FunctionError> {
@@ -151,14 +131,6 @@ pub(crate) fn own_edits(overlay: Overlay, given: &Overlay) -> Overlay {
     Overlay(overlay.0.into_iter().filter(|(path, edit)| given.0.get(path) != Some(edit)).collect())
 }
 
-/// Everything that is known of the whole change.
-struct Measured {
-    paths: Vec<PathFacts>,
-    judgement: Judgement,
-    acceptance: Option<AcceptanceResult>,
-    findings: Vec<ScanFinding>,
-}
-
 /// Evidence, scan and risk of the actual diff, before any ref is written; and whether that risk needs a gate.
 pub(crate) async fn assess(
     context: &Context,
@@ -181,7 +153,7 @@ pub(crate) async fn assess(
     let ending = verdict(&run_id, &measured);
     let next = if ending.is_none() { "publish" } else { "finish" };
     let message = told(&measured);
-    let risk = assess_change(&facts(context, &run, measured).await?);
+    let risk = measured.risk(&context.store, &run).await?;
     let assess = |run: &mut RunRecord| {
         run.risk = Some(risk.clone());
         run.ending.clone_from(&ending);
@@ -189,29 +161,6 @@ pub(crate) async fn assess(
     };
     let run = context.store.update_run_telling(&run_id, assess).await?;
     Ok(json!({ "next": next, "gate": gates::needed(context, &run, GateKind::Change).await? }))
-}
-
-/// Measures the change by the run's newest evidence.
-async fn measure(
-    context: &Context,
-    run: &RunRecord,
-    acceptance: Option<&ArtefactRef>,
-) -> Result<Measured, FunctionError> {
-    let overlay = change_set(context, run).await?.overlay;
-    let base = base_contents(context, run, &overlay).await?;
-    let content = |path: &RepoPath| base.get(path).cloned();
-    let rules = PathRules::new(&context.config(run).await?).map_err(bad_config)?;
-    let included = included(context, run, &overlay).await?;
-    let now = context.evidence(run, Purpose::Final).await?;
-    Ok(Measured {
-        paths: PathFacts::of(&overlay, &content, &|path| PathClass {
-            included: included.contains(path),
-            ..classify(&rules, path.as_str())
-        }),
-        judgement: judge::judge(&context.evidence(run, Purpose::Baseline).await?, &now),
-        acceptance: accepted(context, run, &now, acceptance).await?,
-        findings: scan(&overlay, &content),
-    })
 }
 
 /// What the crew can mend in a change that was assessed: red evidence, or what the scan blocks. The held-out tests are no
@@ -224,69 +173,17 @@ pub(crate) async fn complaint(context: &Context, run: &RunRecord) -> Result<Opti
     Ok(red(&measured).or_else(|| blocked(&measured)))
 }
 
+async fn measure(
+    context: &Context,
+    run: &RunRecord,
+    acceptance: Option<&ArtefactRef>,
+) -> Result<Measured, FunctionError> {
+    assessment::measure(&context.store, run, &change_set(context, run).await?.overlay, acceptance).await
+}
+
 async fn change_set(context: &Context, run: &RunRecord) -> Result<ChangeSet, FunctionError> {
     let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no change set", run.run_id));
     Ok(context.store.get_json(run.change_set.as_ref().ok_or_else(missing)?).await?)
-}
-
-/// Which of the changed files a Rust source of the base takes in. Asked only of a change that is prose alone: any other
-/// waits for a person anyway.
-async fn included(context: &Context, run: &RunRecord, overlay: &Overlay) -> Result<BTreeSet<RepoPath>, FunctionError> {
-    if !overlay.paths().all(|path| is_prose(path.as_str())) {
-        return Ok(BTreeSet::new());
-    }
-    let is_source = |path: &RepoPath| path.as_str().ends_with(".rs");
-    let sources = context.store.base_texts(taken(run)?, is_source).await?;
-    let is_included = |path: &&RepoPath| is_included(path, sources.values().map(String::as_str));
-    Ok(overlay.paths().filter(is_included).cloned().collect())
-}
-
-fn taken(run: &RunRecord) -> Result<&SnapshotRef, FunctionError> {
-    let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no snapshot", run.run_id));
-    run.snapshot.as_ref().ok_or_else(missing)
-}
-
-async fn base_contents(
-    context: &Context,
-    run: &RunRecord,
-    overlay: &Overlay,
-) -> Result<BTreeMap<RepoPath, String>, FunctionError> {
-    let paths: BTreeSet<RepoPath> = overlay.paths().cloned().collect();
-    Ok(context.store.base_contents(taken(run)?, &paths).await?)
-}
-
-async fn accepted(
-    context: &Context,
-    run: &RunRecord,
-    plain: &Evidence,
-    acceptance: Option<&ArtefactRef>,
-) -> Result<Option<AcceptanceResult>, FunctionError> {
-    let Some(acceptance) = acceptance else { return Ok(None) };
-    let base = context.evidence(run, Purpose::Baseline).await?;
-    let base_with = context.evidence(run, Purpose::AcceptanceBase).await?;
-    let with: Evidence = context.store.get_json(acceptance).await?;
-    Ok(Some(judge::acceptance(&base, &base_with, plain, &with)))
-}
-
-async fn facts(context: &Context, run: &RunRecord, measured: Measured) -> Result<ChangeFacts, FunctionError> {
-    let tasks = context.store.tasks(&run.run_id).await?;
-    let plan: Plan = context.store.get_json(planning::planned(run)?).await?;
-    let mut hints: Vec<RiskHint> =
-        plan.risk_hint.map(|level| RiskHint { from: "orchestrator".into(), level }).into_iter().collect();
-    for verdict in tasks.iter().filter_map(|task| task.verdict.as_ref()) {
-        let verdict: Verdict = context.store.get_json(verdict).await?;
-        hints.extend(verdict.risk_hint.map(|level| RiskHint { from: "reviewer".into(), level }));
-    }
-    // Documentation needs no regression proof; code without a proven new test says so.
-    let needs_proof = !measured.paths.iter().all(PathFacts::is_documentation);
-    Ok(ChangeFacts {
-        red_base: !context.evidence(run, Purpose::Baseline).await?.commands.iter().all(|check| check.exit.is_success()),
-        regression_proof: needs_proof.then(|| tasks.iter().all(|task| task.regression_proof == Some(true))),
-        judgement: measured.judgement,
-        paths: measured.paths,
-        hints,
-        findings: measured.findings,
-    })
 }
 
 /// The end that red evidence, unmet acceptance tests or a blocking finding mean; `None` if the change is good.
@@ -311,9 +208,7 @@ fn red(measured: &Measured) -> Option<String> {
 
 fn blocked(measured: &Measured) -> Option<String> {
     let blocking: Vec<String> = measured
-        .findings
-        .iter()
-        .filter(|finding| finding.blocking)
+        .blocking()
         .map(|finding| format!("{}:{} {} ({})", finding.path, finding.line, finding.message, finding.rule))
         .collect();
     (!blocking.is_empty()).then(|| format!("The scan blocks the change: {}", blocking.join("; ")))

@@ -17,7 +17,7 @@ use config::RunConfig;
 use run_model::evidence::{Evidence, Purpose};
 use run_model::gate::GateKind;
 use run_model::run::{ArtefactRef, RunRecord};
-use run_model::{Clock, ErrorName, FunctionError, Randomness, RunId, TaskId};
+use run_model::{Clock, FunctionError, Randomness, RunId, TaskId};
 use schedules::OneShots;
 use serde::Deserialize;
 use serde_json::Value;
@@ -50,9 +50,7 @@ impl Context {
 
     /// The run's newest evidence of this purpose.
     async fn evidence(&self, run: &RunRecord, purpose: Purpose) -> Result<Evidence, FunctionError> {
-        let found = run.evidence.iter().rev().find(|(recorded, _)| *recorded == purpose).map(|(_, evidence)| evidence);
-        let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no {purpose:?} evidence", run.run_id));
-        Ok(self.store.get_json(found.ok_or_else(missing)?).await?)
+        assessment::evidence(&self.store, run, purpose).await
     }
 }
 

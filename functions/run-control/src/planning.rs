@@ -117,13 +117,13 @@ pub(crate) async fn accept_design(
     output: ArtefactRef,
 ) -> Result<Value, FunctionError> {
     let run = context.store.run(&run_id).await?;
-    let rules = config::PathRules::new(&context.config(&run).await?).map_err(change::bad_config)?;
-    let plan: Plan = context.store.get_json(planned(&run)?).await?;
+    let rules = config::PathRules::new(&context.config(&run).await?).map_err(assessment::bad_config)?;
+    let plan: Plan = context.store.get_json(assessment::planned(&run)?).await?;
     let design: Design = context.store.get_json(&output).await?;
     design
         .accept(&plan)
         .map_err(|problem| FunctionError::new(ErrorName::PolicyRefused, format!("the design: {problem}")))?;
-    let risk = assess_plan(&plan, &|path| change::classify(&rules, path));
+    let risk = assess_plan(&plan, &|path| assessment::classify(&rules, path));
     let adopt = |run: &mut RunRecord| {
         run.design = Some(output.clone());
         run.plan_risk = Some(risk.clone());
@@ -131,10 +131,6 @@ pub(crate) async fn accept_design(
     };
     let run = context.store.update_run_telling(&run_id, adopt).await?;
     Ok(json!({ "gate": gates::needed(context, &run, GateKind::Plan).await? }))
-}
-
-pub(crate) fn planned(run: &RunRecord) -> Result<&ArtefactRef, FunctionError> {
-    run.plan.as_ref().ok_or_else(|| FunctionError::new(ErrorName::Internal, format!("{} has no plan", run.run_id)))
 }
 
 /// The tasks that may start now: the first unfinished wave, if everything before it is done; and whether more wait behind it.

@@ -7,13 +7,13 @@ mod github;
 mod world;
 
 use run_model::ErrorName;
-use run_model::change_set::ChangeSet;
+use run_model::change_set::{ChangeSet, Edit};
 use run_model::evidence::{Purpose, TestOutcome};
 use run_model::gate::GateDecision;
-use run_model::risk::RiskLevel;
+use run_model::risk::{Risk, RiskLevel};
 use run_model::run::{Ending, Outcome, RunStatus};
 use serde_json::json;
-use world::{World, evidence, overlay};
+use world::{World, edit, evidence, overlay};
 
 #[tokio::test]
 async fn a_snapshot_is_taken_once_and_the_base_never_moves() {
@@ -28,7 +28,7 @@ async fn a_snapshot_is_taken_once_and_the_base_never_moves() {
     assert_eq!(json!({ "commit": taken.commit }), first);
     assert_eq!(run.notices, ["uncommitted changes are not part of this run: uncommitted.txt"]);
     let kept = world.store.base_contents(&taken, &overlay("x").paths().cloned().collect()).await.unwrap();
-    assert_eq!(kept.into_values().collect::<Vec<_>>(), ["pub fn one() {}\n"]);
+    assert_eq!(kept.into_values().collect::<Vec<_>>(), ["fn one() {}\n"]);
     let kinds = world.events().await;
     assert_eq!(kinds.iter().filter(|kind| *kind == "snapshot.taken").count(), 1, "{kinds:?}");
 }
@@ -66,9 +66,45 @@ async fn a_good_change_is_published_and_landed_once() {
 
 #[tokio::test]
 async fn low_risk_lands_without_a_gate() {
-    let world = World::assessed(RiskLevel::Low).await;
+    let world = World::recorded(RiskLevel::Low, edit("README.md", Edit::Write("# One\n".into()))).await;
     world.call("publish").await.unwrap();
     world.call("land").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_that_says_less_than_the_change_is_not_believed() {
+    let deleted = edit("src/lib.rs", Edit::Delete);
+    let script = edit("README.md", Edit::Write("```rust\nassert!(true);\n```\n".into()));
+    for (recorded, overlay, said) in [
+        (RiskLevel::Low, overlay("pub fn two() {}\n"), "calls the change low, the rules call it medium (code: "),
+        (RiskLevel::Low, script, "calls the change low, the rules call it medium ("),
+        (RiskLevel::Medium, deleted, "calls the change medium, the rules call it high (file deleted: src/lib.rs)"),
+    ] {
+        let world = World::recorded(recorded, overlay).await;
+        is_not_published(&world, said).await;
+        // Nor if it was published before somebody wrote the row, or an approval is there.
+        world.decide(GateDecision::Approved).await;
+        is_not_landed(&world, said).await;
+        is_not_landed(&world, "`gatewright runs resume r-1 --from verify` measures it again").await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_may_ask_for_more_than_the_rules() {
+    let world = World::assessed(RiskLevel::Critical).await;
+    world.call("publish").await.unwrap();
+    world.decide(GateDecision::Approved).await;
+    world.call("land").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_approval_at_a_gate_that_showed_less_risk_does_not_count() {
+    let world = World::assessed(RiskLevel::Medium).await;
+    world.call("publish").await.unwrap();
+    world.decide(GateDecision::Approved).await;
+    let raised = Risk { level: RiskLevel::High, reasons: Vec::new() };
+    world.store.update_run(&world.run_id, |run| run.risk = Some(raised.clone())).await.unwrap();
+    is_not_landed(&world, "was opened for medium risk, the change has high").await;
 }
 
 /// Publishing is refused for this reason, and no ref is written.

@@ -34,6 +34,11 @@ pub(crate) fn overlay(content: &str) -> Overlay {
     Overlay(BTreeMap::from([(RepoPath::new("src/lib.rs").unwrap(), Edit::Write(content.into()))]))
 }
 
+/// One file, changed to this or deleted.
+pub(crate) fn edit(path: &str, edit: Edit) -> Overlay {
+    Overlay(BTreeMap::from([(RepoPath::new(path).unwrap(), edit)]))
+}
+
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) context: Context,
@@ -94,7 +99,7 @@ impl World {
             _attachment: attachment,
         };
         world.git(&["init", "--quiet", "--initial-branch=main"]);
-        world.write("src/lib.rs", "pub fn one() {}\n");
+        world.write("src/lib.rs", "fn one() {}\n");
         world.git(&["add", "--all"]);
         world.git(&["commit", "--quiet", "--message=base"]);
         world
@@ -120,10 +125,22 @@ impl World {
         world
     }
 
+    /// A run whose change is this one, and was recorded with this risk.
+    pub(crate) async fn recorded(level: RiskLevel, overlay: Overlay) -> Self {
+        let world = Self::new().await;
+        world.call("snapshot").await.unwrap();
+        world.record_change(level, overlay).await;
+        world
+    }
+
     /// Makes a change that was measured as good, with this risk.
     pub(crate) async fn assess(&self, level: RiskLevel) {
+        self.record_change(level, overlay("pub fn two() {}\n")).await;
+    }
+
+    async fn record_change(&self, level: RiskLevel, overlay: Overlay) {
         let base_commit = self.run().await.snapshot.unwrap().commit;
-        self.set_change(&ChangeSet { base_commit, overlay: overlay("pub fn two() {}\n") }).await;
+        self.set_change(&ChangeSet { base_commit, overlay }).await;
         for purpose in [Purpose::Baseline, Purpose::Final] {
             let measured = self.measured(purpose, 0, TestOutcome::Passed).await;
             self.record(purpose, &measured).await;
