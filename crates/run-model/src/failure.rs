@@ -37,6 +37,8 @@ pub enum ErrorName {
     ForgeUnavailable,
     /// The forge's rules for the branch do not let the change in yet; the message says what is missing.
     MergeRefused,
+    /// Nobody reported on checks within their time, and the table has nothing of them.
+    NoEvidence,
     /// Two tasks changed the same place differently.
     MergeConflict,
     /// A defect in Gatewright.
@@ -45,7 +47,7 @@ pub enum ErrorName {
 
 impl ErrorName {
     /// Every name, in the order of declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidInput,
         Self::NotFound,
         Self::Conflict,
@@ -62,6 +64,7 @@ impl ErrorName {
         Self::ForgeThrottled,
         Self::ForgeUnavailable,
         Self::MergeRefused,
+        Self::NoEvidence,
         Self::MergeConflict,
         Self::Internal,
     ];
@@ -85,6 +88,7 @@ impl ErrorName {
             Self::ForgeThrottled => "ForgeThrottled",
             Self::ForgeUnavailable => "ForgeUnavailable",
             Self::MergeRefused => "MergeRefused",
+            Self::NoEvidence => "NoEvidence",
             Self::MergeConflict => "MergeConflict",
             Self::Internal => "Internal",
         }

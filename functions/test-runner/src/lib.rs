@@ -11,7 +11,7 @@ use run_model::run::{ArtefactRef, Stage};
 use run_model::{Clock, ErrorName, FunctionError, JobId, Randomness, RunId, Sha256, TaskId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Names, NewEvent, Store};
+use store::{JobStands, Names, NewEvent, Store};
 
 pub use crate::serve::serve;
 
@@ -28,6 +28,13 @@ impl Context {
 }
 
 #[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+enum Request {
+    Queue(Input),
+    Look(Visit),
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Input {
     token: String,
@@ -40,15 +47,89 @@ struct Input {
     #[serde(default)]
     overlay: Option<ArtefactRef>,
     held_out: bool,
+    asked: String,
 }
 
-/// Writes the job; the answer comes by callback: `{"evidence": ArtefactRef}`.
+/// One stay of a machine in a state that asks for checks, however often the state is tried again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Visit {
+    run_id: RunId,
+    purpose: Purpose,
+    #[serde(default)]
+    task_id: Option<TaskId>,
+    #[serde(default)]
+    iteration: Option<u32>,
+    #[serde(default)]
+    overlay: Option<ArtefactRef>,
+    /// Which execution entered the state when, as the machine says it.
+    asked: String,
+}
+
+impl Visit {
+    fn of(input: &Input) -> Self {
+        Self {
+            run_id: input.run_id.clone(),
+            purpose: input.purpose,
+            task_id: input.task_id.clone(),
+            iteration: input.iteration,
+            overlay: input.overlay.clone(),
+            asked: input.asked.clone(),
+        }
+    }
+
+    /// The visit's job and how it stands: the newest that has not come to nothing. A state that is tried again, because its
+    /// runner failed or its run was taken up again, gets a job of its own.
+    async fn job(&self, store: &Store) -> Result<(JobId, JobStands), FunctionError> {
+        let overlay = self.overlay.as_ref().map(|overlay| &overlay.sha256);
+        for number in 1_u32.. {
+            let visit = (&self.purpose, &self.task_id, self.iteration, overlay, &self.asked, number);
+            let job = JobId::new(format!("{}-{}", self.run_id, Sha256::of_json(&visit).short()));
+            let job = job.map_err(|problem| internal(problem.to_string()))?;
+            let stands = store.job_stands(&job).await?;
+            if stands != JobStands::CameToNothing {
+                return Ok((job, stands));
+            }
+        }
+        Err(internal("no number is left for a job".into()))
+    }
+}
+
+fn internal(message: String) -> FunctionError {
+    FunctionError::new(ErrorName::Internal, message)
+}
+
+/// Takes one action. `queue` writes the job; the answer comes by callback: `{"evidence": ArtefactRef}`. A job that was written for
+/// the same visit of the state, and still stands, takes the new token; if it is done its answer is sent again. `look` answers
+/// `{"evidence": ArtefactRef}` itself, for a state that no answer reached in time.
 ///
 /// # Errors
 /// `InvalidInput`, also if held-out tests are asked for where an agent would read the evidence, or the run has none;
-/// `NotFound`, `StoreUnavailable`; `Internal` if the run has no snapshot yet.
+/// `NoEvidence` if nobody has reported yet; `NotFound`, `StoreUnavailable`; `Internal` if the run has no snapshot yet.
 pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
-    let input: Input = serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))?;
+    match serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))? {
+        Request::Queue(input) => queue(context, input).await,
+        Request::Look(visit) => look(context, &visit).await,
+    }
+}
+
+/// The table, not the callback, says whether there is evidence.
+async fn look(context: &Context, visit: &Visit) -> Result<Value, FunctionError> {
+    let store = context.store.of_run(&visit.run_id);
+    let (job, stands) = visit.job(&store).await?;
+    let (run, task) = (&visit.run_id, visit.task_id.as_ref().map(TaskId::as_str));
+    let found = matches!(stands, JobStands::Done(_));
+    tracing::info!(%run, task, %job, purpose = ?visit.purpose, found, "no answer came, and the table was read");
+    let said = match stands {
+        JobStands::Done(result) => return Ok(json!({ "evidence": result["evidence"] })),
+        JobStands::Claimed => "a runner took them and has not reported",
+        JobStands::Queued | JobStands::Unknown | JobStands::CameToNothing => "no runner took them",
+    };
+    let message = format!("there is no evidence of the checks in time: {said} ({})", no_runner_is_alive(None));
+    Err(FunctionError::new(ErrorName::NoEvidence, message))
+}
+
+async fn queue(context: &Context, input: Input) -> Result<Value, FunctionError> {
     // A job is of one run: a runner elsewhere reads whatever it names.
     let store = context.store.of_run(&input.run_id);
     let run = store.run(&input.run_id).await?;
@@ -56,12 +137,10 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
     if let Some(stage) = stage(input.purpose) {
         store.enter_stage(&input.run_id, stage).await?;
     }
-    let internal = |message: String| FunctionError::new(ErrorName::Internal, message);
     let snapshot = run.snapshot.ok_or_else(|| internal(format!("{} has no snapshot to check", input.run_id)))?;
-    // One job per token: a retried state brings a new token and waits for a job of its own.
-    let job_id = JobId::new(format!("{}-{}", input.run_id, Sha256::of(input.token.as_bytes()).short()));
+    let (job_id, _) = Visit::of(&input).job(&store).await?;
     let job = CheckJob {
-        job_id: job_id.map_err(|problem| internal(problem.to_string()))?,
+        job_id: job_id.clone(),
         run_id: input.run_id.clone(),
         purpose: input.purpose,
         priority: run.priority,
@@ -70,7 +149,6 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
         held_out_key: held_out.map(|archive| archive.key),
         config_key: run.config.key,
     };
-    let job_id = job.job_id.clone();
     let mut message = message(input.purpose, input.iteration);
     if is_without_runner(&store).await? {
         message = format!("{message} once a runner has them; {}", no_runner_is_alive(None));

@@ -11,7 +11,7 @@ use run_model::run::{ArtefactRef, RunRecord, Stage};
 use run_model::time::{SeededRandomness, VirtualClock};
 use run_model::{ErrorName, FunctionError, RunId, Sha256};
 use serde_json::{Value, json};
-use store::{Names, Store};
+use store::{Names, OutboxKind, Store};
 
 struct World {
     store: Store,
@@ -59,9 +59,23 @@ impl World {
     }
 
     async fn ask(&self, token: &str, purpose: &str, held_out: bool) -> Result<Value, FunctionError> {
+        self.ask_at("10:00", token, purpose, held_out).await
+    }
+
+    /// Asks in a state that was entered then.
+    async fn ask_at(&self, asked: &str, token: &str, purpose: &str, held_out: bool) -> Result<Value, FunctionError> {
         let input = json!({
-            "token": token, "run_id": "r-1", "purpose": purpose, "task_id": "t1", "iteration": 2,
-            "overlay": artefact("runs/r-1/overlay"), "held_out": held_out,
+            "action": "queue", "token": token, "run_id": "r-1", "purpose": purpose, "task_id": "t1", "iteration": 2,
+            "overlay": artefact("runs/r-1/overlay"), "held_out": held_out, "asked": asked,
+        });
+        test_runner::handle(&self.context, input).await
+    }
+
+    /// Looks for the evidence of what was asked for then.
+    async fn look(&self, asked: &str) -> Result<Value, FunctionError> {
+        let input = json!({
+            "action": "look", "run_id": "r-1", "purpose": "task", "task_id": "t1", "iteration": 2,
+            "overlay": artefact("runs/r-1/overlay"), "asked": asked,
         });
         test_runner::handle(&self.context, input).await
     }
@@ -95,13 +109,55 @@ async fn a_job_says_what_to_run_on_which_tree() {
 }
 
 #[tokio::test]
-async fn each_token_has_a_job_of_its_own_and_only_one() {
+async fn a_stay_in_a_state_has_one_job_however_often_it_is_tried_again() {
     let world = World::new(true, false).await;
     let first = world.ask("token-1", "session", false).await.unwrap();
-    assert_eq!(world.ask("token-1", "session", false).await.unwrap(), first);
-    assert_ne!(world.ask("token-2", "session", false).await.unwrap(), first);
-    assert_eq!(world.queued().await.len(), 2);
-    assert_eq!(world.jobs().await.len(), 2);
+    for token in ["token-1", "token-2"] {
+        assert_eq!(world.ask(token, "session", false).await.unwrap(), first);
+    }
+    assert_ne!(world.ask_at("11:00", "token-3", "session", false).await.unwrap(), first);
+    assert_ne!(world.ask("token-4", "task", false).await.unwrap(), first);
+    assert_eq!(world.queued().await.len(), 3);
+    let jobs = world.jobs().await;
+    assert_eq!(jobs.len(), 3);
+    let job = jobs.iter().find(|job| first["job_id"] == job.job_id.as_str()).unwrap();
+    world.store.complete_job(&job.job_id, "test", json!({ "evidence": artefact("e") })).await.unwrap();
+    let answer = world.store.answer_for(OutboxKind::Job, job.job_id.as_str()).await.unwrap();
+    assert_eq!(answer.token, "token-2", "the newest token is answered");
+}
+
+#[tokio::test]
+async fn a_state_that_is_tried_again_after_a_failure_gets_a_new_job() {
+    let world = World::new(true, false).await;
+    let first = world.ask("token-1", "task", false).await.unwrap();
+    let [job] = &world.jobs().await[..] else { panic!("not one job") };
+    world.store.fail_job(&job.job_id, "test", "StoreUnavailable", "it hung").await.unwrap();
+    let second = world.ask("token-2", "task", false).await.unwrap();
+    assert_ne!(second, first);
+    assert_eq!(world.ask("token-3", "task", false).await.unwrap(), second);
+    assert_eq!(world.jobs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn evidence_whose_answer_was_lost_is_found_in_the_table() {
+    let world = World::new(true, false).await;
+    world.ask("token-1", "task", false).await.unwrap();
+    let missing = async |said: &str| {
+        let error = world.look("10:00").await.unwrap_err();
+        assert_eq!(error.name, ErrorName::NoEvidence);
+        assert!(error.message.contains(said), "{error}");
+    };
+    missing("no runner took them").await;
+    let [job] = &world.jobs().await[..] else { panic!("not one job") };
+    missing("a runner took them and has not reported").await;
+    let evidence = artefact("runs/r-1/evidence");
+    world.store.complete_job(&job.job_id, "test", json!({ "evidence": evidence })).await.unwrap();
+    assert_eq!(world.look("10:00").await.unwrap(), json!({ "evidence": evidence }));
+    assert_eq!(
+        world.look("11:00").await.unwrap_err().name,
+        ErrorName::NoEvidence,
+        "what another stay asked for is none"
+    );
 }
 
 #[tokio::test]
@@ -147,7 +203,7 @@ async fn a_stage_without_a_runner_is_told_how_to_get_one() {
     let world = World::on("dev", true, false).await;
     world.ask("t-1", "baseline", false).await.unwrap();
     world.store.note_runner("host").await.unwrap();
-    world.ask("t-2", "baseline", false).await.unwrap();
+    world.ask_at("11:00", "t-2", "baseline", false).await.unwrap();
     let [alone, alive] = world.queued().await.try_into().unwrap();
     assert!(
         alone.starts_with("the checks run on the base") && alone.contains("`gatewright runner --api URL`"),
@@ -166,7 +222,8 @@ async fn what_belongs_to_another_run_is_in_no_job() {
     };
     for key in ["runs/r-2/overlay", "held-out/r-1/tests", "runs/r-1/../r-2/overlay"] {
         let input = json!({
-            "token": "t", "run_id": "r-1", "purpose": "task", "overlay": artefact(key), "held_out": false,
+            "action": "queue", "token": "t", "run_id": "r-1", "purpose": "task", "overlay": artefact(key), "held_out": false,
+            "asked": "10:00",
         });
         refused(test_runner::handle(&world.context, input).await, key);
     }
