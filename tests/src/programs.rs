@@ -23,6 +23,15 @@ pub fn program_of(function: &str) -> String {
     metadata["BuildProperties"]["Binary"].as_str().unwrap_or_else(|| panic!("{function} is in no program")).to_owned()
 }
 
+/// The memory that a function has unless somebody asks for more, in megabytes, as the template has it.
+pub fn memory_mb_of(function: &str) -> u64 {
+    let template = Template::load();
+    let memory = &template.0["Parameters"]["Memory"]["Default"];
+    let own = &template.properties(&logical_id(function))["MemorySize"]["Fn::FindInMap"][0];
+    let mapped = own.as_str().map(|map| &template.0["Mappings"][map][memory.to_string()]["Memory"]);
+    mapped.unwrap_or(memory).as_u64().unwrap_or_else(|| panic!("{function} has no memory"))
+}
+
 /// Where `sam build` put what is deployed, if it was run: `cargo xtask test --world` does, and says so by a variable.
 pub fn artefacts() -> Option<PathBuf> {
     std::env::var_os("GATEWRIGHT_ARTEFACTS").map(PathBuf::from)
@@ -40,6 +49,7 @@ pub fn path(function: &str) -> PathBuf {
 pub async fn start(function: &str, aws: &str, repositories: &str) -> FunctionProcess {
     let mut command = Command::new(path(function));
     command.env("AWS_ENDPOINT_URL", aws).env("GATEWRIGHT_STAGE", STAGE).env("GATEWRIGHT_REPOSITORIES", repositories);
+    command.env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory_mb_of(function).to_string());
     command.env("GATEWRIGHT_PIPELINE_ARN", machine_arn("pipeline"));
     command.env("GATEWRIGHT_JANITOR_ARN", format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:janitor"));
     command.env("GATEWRIGHT_SCHEDULES_ROLE_ARN", format!("arn:aws:iam::{ACCOUNT}:role/schedules"));

@@ -156,7 +156,7 @@ fn assume(parts: &mut BTreeMap<String, Used>, known: &Known<'_>, prices: &Prices
         let requests = used.get(item::LAMBDA_REQUEST).copied().unwrap_or_default();
         let cold_ms = if requests > 0.0 { f64::from(assumed.cold_start_ms) } else { 0.0 };
         let ms = used.remove(item::LAMBDA_MS).unwrap_or_default() + cold_ms;
-        add(used, GB_SECOND, ms / 1e3 * f64::from(prices.declared.lambda_memory_mb) / 1024.0);
+        add(used, GB_SECOND, ms / 1e3 * f64::from(prices.declared.memory_mb(function)) / 1024.0);
         add(used, item::LOG_BYTE, requests * f64::from(assumed.log_bytes_per_invocation));
     }
     parts.retain(|_, used| !used.is_empty());

@@ -21,6 +21,7 @@ fn the_second_bootstrap_changes_nothing_and_says_so() {
     let first = bootstrap();
     says(&first, &["OIDC provider for GitHub was made", "the account is ready for acme/app", "arn:plan", "arn:deploy"]);
     says(&first, &["required reviewers", "https://github.com/acme/app/settings/environments"]);
+    says(&first, &["gatewright aws tokens add --stage dev --workflow acme/app --principal arn:plan"]);
     says(&first, &["next: gatewright aws deploy --stage dev --boundary arn:boundary"]);
     assert!(!first.said("nothing changed"));
     let changes =

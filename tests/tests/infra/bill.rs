@@ -30,6 +30,7 @@ struct Prices {
 #[serde(deny_unknown_fields)]
 struct Declared {
     lambda_memory_mb: u64,
+    code_host_memory_mb: u64,
     bucket_days: u64,
 }
 
@@ -137,9 +138,11 @@ fn the_page_counts_what_the_template_holds() {
 #[test]
 fn a_runs_bill_goes_by_what_the_template_declares() {
     let (template, prices) = (template(), Prices::load());
-    let memory = &Template::load().0["Globals"]["Function"]["MemorySize"];
-    assert_eq!(*memory, prices.declared.lambda_memory_mb);
-    for (id, function) in template.of_type("AWS::Serverless::Function") {
+    assert_eq!(template.0["Parameters"]["Memory"]["Default"], prices.declared.lambda_memory_mb);
+    let of_code_host = &template.0["Mappings"]["CodeHost"][prices.declared.lambda_memory_mb.to_string()]["Memory"];
+    assert_eq!(*of_code_host, prices.declared.code_host_memory_mb);
+    for (id, function) in template.of_type("AWS::Serverless::Function").into_iter().filter(|(id, _)| *id != "CodeHost")
+    {
         assert!(function["MemorySize"].is_null(), "{id} has a memory of its own, which no bill knows");
     }
     let rules = &template.of_type("AWS::S3::Bucket")[0].1["LifecycleConfiguration"]["Rules"];

@@ -74,9 +74,13 @@ fn functions(template: &Template) -> Vec<String> {
     let shared = &template.0["Globals"]["Function"];
     let wanted = json!({
         "Runtime": "provided.al2023", "Architectures": [{ "Ref": "Architecture" }],
-        "MemorySize": 128, "AutoPublishAlias": "live",
+        "MemorySize": { "Ref": "Memory" }, "AutoPublishAlias": "live",
     });
     let mut problems: Vec<String> = Vec::new();
+    if template.0["Parameters"]["Memory"]["Default"] != 128 {
+        problems.push("the functions' memory is not 128 MB unless somebody asks for more".into());
+    }
+    problems.extend(of_code_host(template));
     for (name, value) in wanted.as_object().unwrap() {
         if shared[name] != *value {
             problems.push(format!("the functions' {name} is not {value}"));
@@ -103,6 +107,22 @@ fn functions(template: &Template) -> Vec<String> {
     problems
 }
 
+/// code-host holds two archives where every other function holds one, so it has twice their memory, whatever that is.
+fn of_code_host(template: &Template) -> Vec<String> {
+    let (sizes, doubled) = (&template.0["Parameters"]["Memory"]["AllowedValues"], &template.0["Mappings"]["CodeHost"]);
+    let sizes: Vec<u64> = list(sizes).into_iter().filter_map(Value::as_u64).collect();
+    let is_double = |size: &u64| doubled[size.to_string()]["Memory"] == size * 2;
+    let looked_up = json!({ "Fn::FindInMap": ["CodeHost", { "Ref": "Memory" }, "Memory"] });
+    let right = sizes.contains(&128)
+        && sizes.iter().all(is_double)
+        && template.properties("CodeHost")["MemorySize"] == looked_up;
+    if right {
+        Vec::new()
+    } else {
+        vec!["code-host has not twice the memory of the functions that read its archive".into()]
+    }
+}
+
 /// What is kept is not kept for ever, and a bucket is closed.
 fn kept(template: &Template) -> Vec<String> {
     let groups = template.of_type("AWS::Logs::LogGroup").into_iter();
@@ -119,6 +139,13 @@ fn kept(template: &Template) -> Vec<String> {
     let plain_text = &template.properties("BucketPolicy")["PolicyDocument"]["Statement"][0];
     if plain_text["Effect"] != "Deny" || plain_text["Condition"]["Bool"]["aws:SecureTransport"] != "false" {
         problems.push("the bucket answers without TLS".into());
+    }
+    let unconditional = json!({
+        "Sid": "NothingIsWrittenOver", "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject",
+        "Resource": { "Fn::Sub": "${Bucket.Arn}/*" }, "Condition": { "Null": { "s3:if-none-match": "true" } },
+    });
+    if template.properties("BucketPolicy")["PolicyDocument"]["Statement"][1] != unconditional {
+        problems.push("an object may be written over".into());
     }
     problems
 }
@@ -172,8 +199,12 @@ fn a_setting_in_the_environment_is_seen() {
         template.properties_mut("Api")["Environment"]["Variables"]["GATEWRIGHT_RETRIES"] = "3".into();
     };
     complains(problems, literal, "Api: GATEWRIGHT_RETRIES is a setting");
-    let larger = |template: &mut Template| template.0["Globals"]["Function"]["MemorySize"] = 1024.into();
-    complains(problems, larger, "MemorySize is not 128");
+    let fixed = |template: &mut Template| template.0["Globals"]["Function"]["MemorySize"] = 1024.into();
+    complains(problems, fixed, "MemorySize is not");
+    let larger = |template: &mut Template| template.0["Parameters"]["Memory"]["Default"] = 256.into();
+    complains(problems, larger, "memory is not 128 MB unless");
+    let narrow = |template: &mut Template| template.0["Mappings"]["CodeHost"]["512"]["Memory"] = 512.into();
+    complains(problems, narrow, "code-host has not twice the memory");
 }
 
 #[test]
@@ -198,4 +229,8 @@ fn what_is_kept_for_ever_is_seen() {
         template.properties_mut("BucketPolicy")["PolicyDocument"]["Statement"][0]["Effect"] = "Allow".into();
     };
     complains(problems, unsealed, "without TLS");
+    let over = |template: &mut Template| {
+        drop(template.properties_mut("BucketPolicy")["PolicyDocument"]["Statement"].as_array_mut().unwrap().pop());
+    };
+    complains(problems, over, "may be written over");
 }

@@ -4,6 +4,7 @@
 //! they follow from: the functions' manifests and sources, the machines' text, the store's own table, a list of prices.
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
+mod alarms;
 mod bill;
 mod bootstrap;
 mod boundary;

@@ -1,9 +1,8 @@
-//! How calls come in: routes, the outbox's stream, the status of executions, alarms.
+//! How calls come in: routes, the outbox's stream, the status of executions.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tests::machines::repository;
 use tests::template::{Template, referred};
 
 use crate::{complains, none, template};
@@ -95,25 +94,8 @@ fn status(template: &Template) -> Vec<String> {
     if right { Vec::new() } else { vec!["how an execution stands does not reach events".into()] }
 }
 
-/// Every alarm says what to do, and nobody is woken because nothing happens.
-fn alarms(template: &Template) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (id, alarm) in template.of_type("AWS::CloudWatch::Alarm") {
-        let name = alarm["AlarmName"]["Fn::Sub"].as_str().unwrap().replace("gatewright-${Stage}-", "");
-        let runbook = format!("docs/runbooks/{name}.md");
-        let named = alarm["AlarmDescription"].as_str().unwrap().contains(&runbook);
-        if !named || !repository().join(&runbook).is_file() {
-            problems.push(format!("{id} has no runbook {runbook}"));
-        }
-        if alarm["TreatMissingData"] != "notBreaching" {
-            problems.push(format!("{id} rings while nothing happens"));
-        }
-    }
-    problems
-}
-
 fn problems(template: &Template) -> Vec<String> {
-    [routes(template), permissions(template), outbox(template), status(template), alarms(template)].concat()
+    [routes(template), permissions(template), outbox(template), status(template)].concat()
 }
 
 #[test]
@@ -145,7 +127,4 @@ fn another_way_in_is_seen() {
         template.properties_mut("ExecutionStatus")["EventPattern"]["detail"]["status"] = json!(["FAILED"]);
     };
     complains(problems, deaf, "does not reach events");
-    let silent =
-        |template: &mut Template| template.properties_mut("ApiFailsAlarm")["AlarmDescription"] = "It fails.".into();
-    complains(problems, silent, "ApiFailsAlarm has no runbook");
 }

@@ -56,6 +56,9 @@ pub(crate) struct DeployOptions {
     /// What the functions are built for [default: what the stage has, or arm64]
     #[arg(long, value_name = "NAME")]
     pub(crate) architecture: Option<Architecture>,
+    /// Megabytes of each function, which bound how large a repository may be [default: what the stage has, or 128]
+    #[arg(long, value_name = "MEGABYTES", value_parser = ["128", "256", "512", "1024"])]
+    pub(crate) memory: Option<String>,
     /// A customer's key, point-in-time recovery and a year of logs, at a price [default: what the stage has, or false]
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true",
         value_name = "BOOL")]

@@ -9,6 +9,8 @@ use crate::screen;
 use crate::signed::CLOUDFORMATION;
 
 const TEMPLATE: &str = "infra/bootstrap.yaml";
+/// The longest name that `gatewright aws tokens add` takes.
+const LONGEST_GRANTEE: usize = 64;
 /// CloudFormation's bound on a stack's name.
 const LONGEST_NAME: usize = 128;
 
@@ -60,8 +62,18 @@ fn show_next(repository: &Repository, made: &Stack) {
          https://github.com/{name}/settings/environments: GitHub makes an absent one without either, and whoever may push \
          a workflow could deploy"
     ));
+    if let Some(arn) = made.outputs.get("PlanRoleArn") {
+        screen::print("once a stage is deployed, let the workflows ask for runs there:");
+        screen::print(format!("  {}", grant(&name, arn)));
+    }
     let boundary = made.outputs.get("BoundaryArn").map(|arn| format!(" --boundary {arn}")).unwrap_or_default();
     screen::print(format!("next: gatewright aws deploy --stage dev{boundary}"));
+}
+
+/// The command that lets workflows ask a stage for runs: the role alone may reach the API and is nobody there.
+fn grant(repository: &str, role: &str) -> String {
+    let name = repository.get(..LONGEST_GRANTEE).unwrap_or(repository);
+    format!("gatewright aws tokens add --stage dev --workflow {name} --principal {role}")
 }
 
 /// Waits for what a run of this that was interrupted has begun, and clears away what never came to be.

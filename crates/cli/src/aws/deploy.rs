@@ -107,6 +107,7 @@ struct Plan {
     stage: String,
     stack: String,
     architecture: String,
+    memory: Option<String>,
     hardened: bool,
     alarm_topic: Option<String>,
     /// As the template has them: `owner/name,owner/name`.
@@ -129,6 +130,7 @@ impl Plan {
             architecture: architecture
                 .or_else(|| kept("Architecture"))
                 .unwrap_or_else(|| Architecture::Arm64.as_str().to_owned()),
+            memory: options.memory.or_else(|| kept("Memory")),
             hardened: options.hardened.unwrap_or_else(|| kept("Hardened").as_deref() == Some("true")),
             alarm_topic: options.alarm_topic.or_else(|| kept("AlarmTopic")),
             repositories: asked.or(kept_repositories).or(origin),
@@ -176,6 +178,7 @@ impl Plan {
         words.push(format!("Architecture={}", self.architecture));
         words.push(format!("Hardened={}", self.hardened));
         words.push(format!("Revision={revision}"));
+        words.extend(self.memory.as_ref().map(|megabytes| format!("Memory={megabytes}")));
         words.extend(self.alarm_topic.as_ref().map(|topic| format!("AlarmTopic={topic}")));
         words.extend(self.repositories.as_ref().map(|list| format!("Repositories={list}")));
         words.extend(self.boundary.as_ref().map(|arn| format!("Boundary={arn}")));
@@ -246,6 +249,7 @@ mod tests {
         DeployOptions {
             stage: "dev".into(),
             architecture: None,
+            memory: None,
             hardened: None,
             alarm_topic: None,
             repositories: Vec::new(),
@@ -285,6 +289,16 @@ mod tests {
         let asked = DeployOptions { hardened: Some(false), architecture: Some(Architecture::Arm64), ..options() };
         let words = Plan::of(asked, Some(&hardened_stack()), None).deploy("eu-north-1", "abc").join(" ");
         assert!(words.contains("Architecture=arm64 Hardened=false"), "{words}");
+    }
+
+    #[test]
+    fn memory_stays_until_it_is_given_again() {
+        let parameters = [("Memory".to_owned(), "256".to_owned())].into();
+        let stack = Stack { parameters, ..Stack::default() };
+        for (asked, memory) in [(None, "Memory=256"), (Some("512".to_owned()), "Memory=512")] {
+            let words = Plan::of(DeployOptions { memory: asked, ..options() }, Some(&stack), None).deploy("r", "abc");
+            assert_eq!(words.last().unwrap(), memory);
+        }
     }
 
     #[test]

@@ -24,8 +24,16 @@ pub(crate) struct Prices {
 /// What the template says of every function and of the bucket.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Declared {
-    pub(crate) lambda_memory_mb: u32,
+    lambda_memory_mb: u32,
+    code_host_memory_mb: u32,
     bucket_days: u32,
+}
+
+impl Declared {
+    /// The memory of a function, in megabytes.
+    pub(crate) fn memory_mb(&self, function: &str) -> u32 {
+        if function == "code-host" { self.code_host_memory_mb } else { self.lambda_memory_mb }
+    }
 }
 
 /// What one machine cannot measure.
