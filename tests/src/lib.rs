@@ -3,6 +3,8 @@
 
 pub mod account;
 pub mod alone;
+#[cfg(feature = "world")]
+pub mod contract;
 pub mod demo;
 #[cfg(feature = "world")]
 pub mod deployed;

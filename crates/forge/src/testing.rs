@@ -125,6 +125,11 @@ impl FakeGitHub {
         self.world.state().drafts = false;
     }
 
+    /// The repository has more files than are listed at once.
+    pub fn truncate(&self) {
+        self.world.state().truncated = true;
+    }
+
     /// The App's installation has only these permissions, as `contents:read`.
     pub fn grant(&self, permissions: &[&str]) {
         self.world.state().granted = permissions.iter().map(|right| (*right).to_owned()).collect();

@@ -84,6 +84,7 @@ pub(super) struct State {
     pub(super) allow_squash: bool,
     pub(super) archived: bool,
     pub(super) drafts: bool,
+    pub(super) truncated: bool,
     /// Moves with every commit, so that no two commits are alike: whoever writes twice is seen.
     pub(super) seconds: u64,
 }
@@ -102,6 +103,7 @@ impl Default for State {
             allow_squash: true,
             archived: false,
             drafts: true,
+            truncated: false,
             seconds: 1_800_000_000,
         }
     }

@@ -185,7 +185,8 @@ pub(super) fn tree(world: &World, tree: &str, recursive: bool) -> Value {
         entry
     });
     json!({
-        "sha": tree, "url": of_repository(world, &format!("git/trees/{tree}")), "tree": entries.collect::<Vec<_>>(), "truncated": false,
+        "sha": tree, "url": of_repository(world, &format!("git/trees/{tree}")), "tree": entries.collect::<Vec<_>>(),
+        "truncated": world.state().truncated,
     })
 }
 
