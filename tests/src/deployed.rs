@@ -22,6 +22,7 @@ use crate::machines::functions;
 use crate::ministack::MiniStack;
 use crate::programs;
 use crate::served::Served;
+use crate::template::{Template, logical_id};
 use crate::{Running, World};
 
 /// The stage that is deployed.
@@ -109,6 +110,25 @@ impl Deployed {
         ids.map(|id| kill_process(Pid::from_raw(id).unwrap(), Signal::KILL).unwrap()).count()
     }
 
+    /// Fails if a function that serves here and now ever took more than nine tenths of the memory that it is declared with; says
+    /// what each took.
+    pub fn expect_enough_memory(&self) {
+        let template = Template::load();
+        let usual = &template.0["Globals"]["Function"]["MemorySize"];
+        let mut problems = Vec::new();
+        for function in functions() {
+            let processes = self.ministack.processes(&function);
+            let Some(peak_kib) = processes.iter().filter_map(|(id, _)| peak_kib(*id)).max() else { continue };
+            let own = &template.properties(&logical_id(&function))["MemorySize"];
+            let declared_kib = own.as_u64().or(usual.as_u64()).unwrap() << 10;
+            println!("{function}: at most {:.1} of {} MiB", peak_kib as f64 / 1024.0, declared_kib >> 10);
+            if peak_kib * 10 > declared_kib * 9 {
+                problems.push(format!("{function} took {peak_kib} of {declared_kib} KiB"));
+            }
+        }
+        assert!(problems.is_empty(), "{problems:#?}");
+    }
+
     /// Sets a secret's value.
     pub async fn set_secret(&self, name: &str, value: &Value) {
         let secrets = aws_sdk_secretsmanager::Client::new(&self.ministack.sdk_config());
@@ -155,6 +175,13 @@ impl Deployed {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// The most that a process ever had in memory; `None` if it has ended.
+fn peak_kib(process: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(peak.trim().trim_end_matches(" kB").parse().unwrap())
 }
 
 fn free_port() -> u16 {

@@ -32,7 +32,7 @@ async fn the_template_makes_what_the_programs_look_for() {
 }
 
 /// What a function may do by its role and another may not by its own: the call, who may, who may not. MiniStack knows no
-/// `dynamodb:LeadingKeys` and holds what is sent to a task to no machine, so that neither rows nor task tokens are among them.
+/// `dynamodb:LeadingKeys` and judges `states:SendTask*` without a machine, so that neither rows nor task tokens are among them.
 const RIGHTS: [(&str, &str, &str); 8] = [
     ("secretsmanager get-secret-value --secret-id gatewright/dev/forge", "code-host", "developer"),
     ("secretsmanager get-secret-value --secret-id gatewright/dev/models", "developer", "code-host"),

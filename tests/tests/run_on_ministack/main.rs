@@ -7,4 +7,5 @@ mod deciding;
 mod demo;
 mod disturbing;
 mod many;
+mod memory;
 mod stage;

@@ -54,5 +54,6 @@ async fn many_runs_at_once_all_end_right() {
     }
     assert_ne!(stage.github.git(&["show", "main:sum.sh"]), RIGHT);
     stage.approved(ids[0]).await;
+    stage.deployed.expect_enough_memory();
     assert_eq!(provider.requests().len(), RUNS * script().responses().len(), "nothing is asked twice");
 }
