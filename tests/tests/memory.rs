@@ -1,5 +1,6 @@
 //! What a repository's size takes: the deployed programs that hold its archive, measured against what the template gives them.
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
+#![allow(clippy::print_stdout, reason = "the figures are what it is run for by hand, with --nocapture")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
