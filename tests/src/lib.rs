@@ -3,11 +3,14 @@
 
 pub mod account;
 pub mod alone;
+pub mod asking;
 #[cfg(feature = "world")]
 pub mod contract;
 pub mod demo;
 #[cfg(feature = "world")]
 pub mod deployed;
+#[cfg(feature = "world")]
+pub mod emulators;
 pub mod gateway;
 pub mod machines;
 #[cfg(feature = "world")]

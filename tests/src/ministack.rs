@@ -29,10 +29,15 @@ const CREDENTIALS: [(&str, &str); 4] = [
 
 /// A program of a part of `target/world`, say `("sam", "sam")`.
 pub fn program(part: &str, name: &str) -> PathBuf {
+    self::part(part, &format!("bin/{name}"))
+}
+
+/// A file of a part of `target/world`.
+pub fn part(part: &str, path: &str) -> PathBuf {
     let world = std::env::var_os("GATEWRIGHT_WORLD").map_or_else(|| repository().join("target/world"), PathBuf::from);
-    let program = world.join(part).join("bin").join(name);
-    assert!(program.is_file(), "{} is not installed: cargo xtask test --world does it", program.display());
-    program
+    let file = world.join(part).join(path);
+    assert!(file.is_file(), "{} is not installed: cargo xtask test --world does it", file.display());
+    file
 }
 
 /// A running MiniStack. It ends with this value.

@@ -1,4 +1,4 @@
-//! A provider on this machine: it speaks the Messages API, gives a script's answers in order or a recording's by what is asked,
+//! A provider on this machine: it speaks either dialect, gives a script's answers in order or a recording's by what is asked,
 //! and keeps what it was asked.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use agent::ports::{ModelResponse, Part, StopReason};
+use config::Dialect;
 use serde_json::{Value, json};
 
 use crate::Script;
@@ -29,6 +30,7 @@ pub enum Hitch {
 
 /// Answers as long as the test's process lives.
 pub struct Provider {
+    dialect: Dialect,
     address: SocketAddr,
     requests: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
@@ -42,13 +44,19 @@ impl Provider {
     /// The same, but the requests with these numbers, from 1, meet something.
     pub fn with_hitches(script: &Script, hitches: &[(usize, Hitch)]) -> Self {
         let mut answers = script.responses().into_iter();
-        Self::serving(hitches, move |_| answers.next().ok_or_else(is_over))
+        Self::serving(Dialect::Anthropic, hitches, move |_| answers.next().ok_or_else(is_over))
+    }
+
+    /// Answers as [`Provider::playing`] does, in this dialect.
+    pub fn speaking(dialect: Dialect, script: &Script) -> Self {
+        let mut answers = script.responses().into_iter();
+        Self::serving(dialect, &[], move |_| answers.next().ok_or_else(is_over))
     }
 
     /// Answers many runs at once, whose sessions all go as the script's first round does.
     pub fn for_many(script: &Script) -> Self {
         let script = script.clone();
-        Self::serving(&[], move |body| {
+        Self::serving(Dialect::Anthropic, &[], move |body| {
             let request: Value = serde_json::from_str(body).unwrap();
             let role = role_of(&request).ok_or_else(is_over)?;
             script.answer(&role, answers_in(&request)).ok_or_else(is_over)
@@ -58,10 +66,11 @@ impl Provider {
     /// Answers what a cassette has recorded, and refuses whatever else is asked: with what differs from the nearest recording.
     pub fn replaying(cassette: &Path) -> Self {
         let recording = Recording::open(cassette);
-        Self::serving(&[], move |body| recording.answer(body))
+        Self::serving(Dialect::Anthropic, &[], move |body| recording.answer(body))
     }
 
     fn serving(
+        dialect: Dialect,
         hitches: &[(usize, Hitch)],
         mut next: impl FnMut(&str) -> Result<ModelResponse, String> + Send + 'static,
     ) -> Self {
@@ -94,7 +103,7 @@ impl Provider {
                     None => {}
                 }
                 match next(&body) {
-                    Ok(answer) => respond(&mut connection, "200 OK", &message(&answer)),
+                    Ok(answer) => respond(&mut connection, "200 OK", &message(dialect, &answer)),
                     Err(why) => respond(
                         &mut connection,
                         "400 Bad Request",
@@ -103,15 +112,15 @@ impl Provider {
                 }
             }
         });
-        Self { address, requests }
+        Self { dialect, address, requests }
     }
 
     /// The settings that lead to it.
     pub fn settings(&self) -> String {
-        format!("[provider]\nbase_url = {:?}\n", self.url())
+        format!("[provider]\nkind = {:?}\nbase_url = {:?}\n", self.dialect.as_str(), self.url())
     }
 
-    /// Its address, without `/v1/messages`.
+    /// Its address, without what the dialect adds.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -164,7 +173,14 @@ fn respond(connection: &mut TcpStream, status: &str, body: &Value) {
     write!(connection, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).ok();
 }
 
-fn message(answer: &ModelResponse) -> Value {
+fn message(dialect: Dialect, answer: &ModelResponse) -> Value {
+    match dialect {
+        Dialect::Anthropic => of_messages(answer),
+        Dialect::OpenAi => of_completions(answer),
+    }
+}
+
+fn of_messages(answer: &ModelResponse) -> Value {
     let blocks: Vec<Value> = answer.parts.iter().filter_map(block).collect();
     let usage = answer.usage;
     json!({
@@ -185,4 +201,30 @@ fn block(part: &Part) -> Option<Value> {
         Part::ToolCall { id, name, input } => Some(json!({"type": "tool_use", "id": id, "name": name, "input": input})),
         Part::ToolResult { .. } => None,
     }
+}
+
+fn of_completions(answer: &ModelResponse) -> Value {
+    let texts = answer.parts.iter().filter_map(|part| match part {
+        Part::Text { text } => Some(text.as_str()),
+        _ => None,
+    });
+    let text = texts.collect::<Vec<_>>().join("\n");
+    let calls: Vec<Value> = answer.parts.iter().filter_map(call).collect();
+    let mut message = json!({"role": "assistant", "content": if text.is_empty() { Value::Null } else { text.into() }});
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+    }
+    let reason = if answer.stop_reason == StopReason::ToolUse { "tool_calls" } else { "stop" };
+    let (input, output) = (answer.usage.input_tokens, answer.usage.output_tokens);
+    json!({
+        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+        "usage": {"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output},
+    })
+}
+
+fn call(part: &Part) -> Option<Value> {
+    let Part::ToolCall { id, name, input } = part else { return None };
+    // A string stands for arguments that are no JSON.
+    let arguments = input.as_str().map_or_else(|| input.to_string(), ToOwned::to_owned);
+    Some(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
 }

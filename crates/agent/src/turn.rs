@@ -18,6 +18,11 @@ const CUT_OFF: &str = "Your answer was cut off at the output limit. Say less, or
 const CUT_CALL: &str = "this call was cut off at the output limit and not carried out: make it shorter, for instance with \
                         edit_file instead of write_file, or split it into several calls in several turns";
 
+/// The one field of an input that was no JSON object: what stood there.
+const UNREADABLE: &str = "unreadable";
+const UNREADABLE_CALL: &str = "the input of this call was no JSON object, so it was not carried out: write it again as one, \
+                               with all quotes and line breaks in its texts escaped";
+
 /// What a turn works with.
 pub(crate) struct Desk<'a> {
     pub(crate) role: &'a Role,
@@ -103,7 +108,7 @@ fn own_parts(parts: Vec<Part>, turn: u32) -> Vec<Part> {
             Part::Text { text } if !text.trim().is_empty() => own.push(Part::Text { text: text.trim_end().into() }),
             Part::ToolCall { name, input, .. } => {
                 index += 1;
-                let input = if input.is_object() { input } else { json!({ "unreadable": input }) };
+                let input = if input.is_object() { input } else { json!({ UNREADABLE: input }) };
                 own.push(Part::ToolCall { id: format!("call-{turn}-{index}"), name, input });
             }
             Part::Text { .. } | Part::ToolResult { .. } => {}
@@ -138,6 +143,7 @@ fn immediate(desk: &Desk<'_>, at: &mut Checkpoint, calls: &[Call]) -> Result<Vec
         answers.push(match known {
             _ if call.cut => Some(Answer::error(CUT_CALL)),
             None if call.name == SUBMIT => None,
+            _ if call.input.get(UNREADABLE).is_some() => Some(Answer::error(UNREADABLE_CALL)),
             None => Some(Answer::error(unknown_tool(desk.role, &call.name))),
             Some(tool) if tool.suspends() && suspended => {
                 let name = &call.name;
@@ -195,6 +201,9 @@ fn submission(desk: &Desk<'_>, at: &mut Checkpoint, calls: &[Call], answers: &mu
 }
 
 fn verify(desk: &Desk<'_>, output: &Value, edits: &Overlay) -> Result<(), String> {
+    if output.get(UNREADABLE).is_some() {
+        return Err(UNREADABLE_CALL.into());
+    }
     let problems = schema::problems(&(desk.role.output_schema)(), output);
     if problems.is_empty() { desk.assignment.accept(output, edits) } else { Err(problems.join("\n")) }
 }

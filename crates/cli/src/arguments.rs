@@ -15,7 +15,7 @@ use crate::aws::arguments::AwsCommand;
     max_term_width = 120,
     after_help = "\
 Exit codes: 0 done, 1 failed, 2 denied, 3 timed out or limit reached, 4 waiting at a gate, 64 and up: wrong use, input or environment.
-Environment: ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL (before base_url in gatewright.toml), GATEWRIGHT_LOG (error, info, debug, trace)."
+Environment: ANTHROPIC_API_KEY or OPENAI_API_KEY, ANTHROPIC_BASE_URL or OPENAI_BASE_URL (before base_url in gatewright.toml), GATEWRIGHT_LOG (error, info, debug, trace)."
 )]
 pub(crate) struct Arguments {
     /// Folder of runs, gates and caches [default: $XDG_STATE_HOME/gatewright]
@@ -116,7 +116,7 @@ pub(crate) struct RunOptions {
     /// Tests that no agent ever sees: laid over the repository, they must pass at the end
     #[arg(long, value_name = "DIR")]
     pub(crate) acceptance: Option<PathBuf>,
-    /// anthropic, replay:FILE, record:FILE or scripted:FILE
+    /// anthropic, openai, replay:FILE, record:FILE or scripted:FILE
     #[arg(long, value_name = "NAME")]
     pub(crate) provider: Option<String>,
     /// The most the run may cost

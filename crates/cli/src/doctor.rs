@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use forge::OLDEST_GIT;
-use models::{ANTHROPIC_API_KEY, KeySource};
+use models::{KeySource, keys_of};
 use role_host::Keys;
 use tokio::process::Command;
 
@@ -81,14 +81,18 @@ pub(crate) async fn confinement() -> Finding {
     Finding { what: format!("confinement: {found}"), cure: (!found.can_confine()).then(|| cure.into()) }
 }
 
-/// The state folder and, since that holds one, the key of the provider.
+/// The state folder and, since that may hold it, the key that the settings here ask for.
 async fn state_and_key(state: &Path) -> Vec<Finding> {
     let what = format!("state folder {}", state.display());
     match Local::read(state).await {
         Ok(local) => {
-            let key = key(&Keys(&local.store)).await;
+            let mut found = vec![Finding { what, cure: None }];
+            // Settings that cannot be read are told by `run`; until then it is the default's key that will be missed.
+            for name in keys_of(&settings::provider_here().unwrap_or_default()) {
+                found.push(key(name, &Keys(&local.store)).await);
+            }
             local.close().await;
-            vec![Finding { what, cure: None }, key]
+            found
         }
         Err(problem) => {
             let cure = "free the disk, mend the folder's owner and mode, or choose another with --state";
@@ -97,10 +101,10 @@ async fn state_and_key(state: &Path) -> Vec<Finding> {
     }
 }
 
-async fn key(keys: &dyn KeySource) -> Finding {
-    let what = format!("{ANTHROPIC_API_KEY} in {}", keys.place());
-    let cure = format!("export {ANTHROPIC_API_KEY} with a key of your provider; `gatewright demo` needs none");
-    match keys.key(ANTHROPIC_API_KEY).await {
+async fn key(name: &str, keys: &dyn KeySource) -> Finding {
+    let what = format!("{name} in {}", keys.place());
+    let cure = format!("export {name} with a key of your provider; `gatewright demo` needs none");
+    match keys.key(name).await {
         Ok(found) => Finding { what, cure: found.is_none().then_some(cure) },
         Err(error) => Finding { what: format!("{what}: {}", causes(&error)), cure: Some(cure) },
     }

@@ -44,13 +44,9 @@ pub(crate) fn introduction(repository: &Path, config: &RunConfig) -> String {
         let who = if models.len() > 1 { format!(" for {}", roles.join(", ")) } else { String::new() };
         line(&mut text, &format!("model        {model}{who}: {price}"));
     }
-    match &config.provider {
-        Provider::Replay { .. } | Provider::Scripted { .. } => {
-            line(&mut text, "estimate     nothing is charged: no model is asked; cost is counted as if one were");
-        }
-        Provider::Anthropic { .. } | Provider::Record { .. } => {
-            line(&mut text, &format!("estimate     about {} for a small change", usd(estimate(config))));
-        }
+    match config.provider.server() {
+        None => line(&mut text, "estimate     nothing is charged: no model is asked; cost is counted as if one were"),
+        Some(_) => line(&mut text, &format!("estimate     about {} for a small change", usd(estimate(config)))),
     }
     line(&mut text, &format!("budget       {} at most", usd(config.limits.budget_microusd)));
     text
@@ -58,7 +54,9 @@ pub(crate) fn introduction(repository: &Path, config: &RunConfig) -> String {
 
 fn provider(provider: &Provider) -> String {
     match provider {
-        Provider::Anthropic { base_url, .. } => format!("anthropic at {base_url}"),
+        Provider::Anthropic { base_url, .. } | Provider::OpenAi { base_url, .. } => {
+            format!("{} at {base_url}", provider.kind())
+        }
         Provider::Replay { cassette } => format!("replay of {}", cassette.display()),
         Provider::Scripted { script } => format!("scripted by {}", script.display()),
         Provider::Record { cassette, upstream } => {
@@ -113,5 +111,7 @@ mod tests {
         insta::assert_snapshot!(told("[provider]\nkind = \"replay\"\ncassette = \"/c.jsonl\""));
         let recording = told("[provider]\nkind = \"record\"\ncassette = \"/c.jsonl\"");
         assert!(recording.contains("anthropic at https://") && recording.contains("about $"), "{recording}");
+        let other = told("[provider]\nkind = \"record\"\ncassette = \"/c.jsonl\"\nupstream = \"openai\"");
+        assert!(other.contains("openai at https://api.openai.com/v1, recorded in /c.jsonl"), "{other}");
     }
 }

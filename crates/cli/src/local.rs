@@ -8,17 +8,18 @@ use std::time::Duration;
 use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
 use aws_types::SdkConfig;
+use config::Dialect;
 use embedded_cloud::step_functions::{CommitPoint, CommitSide};
 use embedded_cloud::{
     Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, EventPattern, Functions, LambdaEndpoint, StreamRule,
     abort_at,
 };
 use lambda_host::{OsRandomness, SystemClock};
-use models::ANTHROPIC_API_KEY;
+use models::key_names;
 use run_model::Clock;
 use runner::Runner;
 use sandbox::Sandbox;
-use serde_json::json;
+use serde_json::{Map, Value};
 use store::{Names, Store};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -258,12 +259,9 @@ fn runner_name() -> String {
 
 fn options(state: &Path, names: &Names, clock: &Arc<dyn Clock>) -> CloudOptions {
     let mut environment_secrets = BTreeMap::new();
-    if let Some(key) = settings::environment(ANTHROPIC_API_KEY) {
-        let mut fields = json!({ ANTHROPIC_API_KEY: key });
-        if let Some(server) = settings::environment(settings::SERVER) {
-            fields[settings::SERVER] = server.into();
-        }
-        environment_secrets.insert(names.models_secret.clone(), fields);
+    let keys = environment_keys();
+    if !keys.is_empty() {
+        environment_secrets.insert(names.models_secret.clone(), keys.into());
     }
     CloudOptions {
         state_dir: state.to_owned(),
@@ -280,6 +278,19 @@ fn options(state: &Path, names: &Names, clock: &Arc<dyn Clock>) -> CloudOptions 
         environment_secrets,
         commit_hook: commit_hook(),
     }
+}
+
+/// The providers' keys in the environment, each with the address beside it.
+fn environment_keys() -> Map<String, Value> {
+    let mut fields = Map::new();
+    for names in Dialect::ALL.map(key_names) {
+        let Some(key) = settings::environment(names.key) else { continue };
+        fields.insert(names.key.into(), key.into());
+        if let Some(server) = settings::environment(names.base_url) {
+            fields.insert(names.base_url.into(), server.into());
+        }
+    }
+    fields
 }
 
 /// `GATEWRIGHT_ABORT_AT_COMMIT=N:before` or `N:after` ends a debug build at that side of its `N`-th durable commit, as

@@ -12,8 +12,6 @@ use crate::screen;
 
 /// The name of the project's settings file.
 pub(crate) const PROJECT_FILE: &str = ProjectFile::NAME;
-/// Names another server than the settings do.
-pub(crate) const SERVER: &str = models::ANTHROPIC_BASE_URL;
 
 /// Reads an environment variable: the one place that does.
 #[allow(clippy::disallowed_methods, reason = "the program's edge: values are passed on from here")]
@@ -89,9 +87,11 @@ pub(crate) async fn run_config(
         screen::tell(format!("note: {PROJECT_FILE}: {asked}"));
     }
     let mut config = RunConfig::assemble(project, overrides).map_err(Problem::input)?;
-    if let Some(server) = environment(SERVER) {
-        point_to(&mut config.provider, &server);
-        config.validate().map_err(|problem| Problem::input(format!("{SERVER}: {problem}")))?;
+    // As the provider's own tools do: the environment names another server than the settings.
+    let name = config.provider.server().map(|server| models::key_names(server.dialect).base_url);
+    if let Some((name, server)) = name.and_then(|name| Some((name, environment(name)?))) {
+        config.provider.point_to(&server);
+        config.validate().map_err(|problem| Problem::input(format!("{name}: {problem}")))?;
     }
     Ok(config)
 }
@@ -122,15 +122,6 @@ fn parse(text: &str) -> Result<ProjectFile, Problem> {
 
 fn unusable(error: ForgeError) -> Problem {
     Problem::input(causes(&error))
-}
-
-/// Asks this server instead of the one in the settings, as the provider's own tools do.
-fn point_to(provider: &mut Provider, server: &str) {
-    match provider {
-        Provider::Anthropic { base_url, .. } => server.clone_into(base_url),
-        Provider::Record { upstream, .. } => point_to(upstream, server),
-        Provider::Replay { .. } | Provider::Scripted { .. } => {}
-    }
 }
 
 async fn detect_in_commit(git: &LocalGit, commit: &str) -> Result<Option<Detected>, Problem> {
@@ -185,14 +176,6 @@ fn name_of(uid: u32, known: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_environments_server_is_asked_also_while_recording() {
-        let mut provider = Provider::Record { cassette: "c".into(), upstream: Box::default() };
-        point_to(&mut provider, "http://127.0.0.1:9");
-        let Provider::Record { upstream, .. } = &provider else { panic!("{provider:?}") };
-        assert!(matches!(&**upstream, Provider::Anthropic { base_url, .. } if base_url == "http://127.0.0.1:9"));
-    }
 
     #[test]
     fn a_person_is_who_the_system_says() {

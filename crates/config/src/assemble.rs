@@ -8,17 +8,18 @@ use run_model::RepoPath;
 
 use crate::section::scale_to_whole;
 use crate::server::check_server;
-use crate::{ConfigError, PathRules, ProjectFile, Provider, RunConfig, SandboxMode};
+use crate::{ConfigError, Dialect, PathRules, ProjectFile, Provider, RunConfig, SandboxMode};
 
 /// The most items of an inline Map that Step Functions runs at once.
 const PARALLEL_TASKS_MAX: u32 = 40;
+const ONLY_LIVE: &str = "only a live provider can be recorded: anthropic or openai";
 /// Longer waits are not meant.
 const GATE_SECONDS_MAX: u32 = 366 * 24 * 3_600;
 
 /// What the command line says; what is `None` stays as the project has it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
-    /// `anthropic`, `replay:FILE`, `record:FILE` or `scripted:FILE`.
+    /// `anthropic`, `openai`, `replay:FILE`, `record:FILE` or `scripted:FILE`.
     pub provider: Option<String>,
     /// The budget in US dollars.
     pub budget_usd: Option<f64>,
@@ -182,34 +183,34 @@ fn bad(key: &str, value: impl std::fmt::Display, cure: impl std::fmt::Display) -
 fn choose_provider(name: &str, of_project: Provider) -> Result<Provider, ConfigError> {
     let live = match of_project.clone() {
         Provider::Record { upstream, .. } => *upstream,
-        live @ Provider::Anthropic { .. } => live,
+        live @ (Provider::Anthropic { .. } | Provider::OpenAi { .. }) => live,
         Provider::Replay { .. } | Provider::Scripted { .. } => Provider::default(),
     };
-    match name.split_once(':') {
-        None if name == of_project.kind() => Ok(of_project),
-        None if name == live.kind() => Ok(live),
-        Some(("replay", file)) if !file.is_empty() => Ok(Provider::Replay { cassette: file.into() }),
-        Some(("scripted", file)) if !file.is_empty() => Ok(Provider::Scripted { script: file.into() }),
-        Some(("record", file)) if !file.is_empty() => {
+    let named = Dialect::ALL.into_iter().find(|dialect| dialect.as_str() == name);
+    match (name.split_once(':'), named) {
+        (None, _) if name == of_project.kind() => Ok(of_project),
+        (None, _) if name == live.kind() => Ok(live),
+        (None, Some(dialect)) => Ok(dialect.provider(None, None)),
+        (Some(("replay", file)), _) if !file.is_empty() => Ok(Provider::Replay { cassette: file.into() }),
+        (Some(("scripted", file)), _) if !file.is_empty() => Ok(Provider::Scripted { script: file.into() }),
+        (Some(("record", file)), _) if !file.is_empty() => {
             Ok(Provider::Record { cassette: file.into(), upstream: Box::new(live) })
         }
-        _ => Err(bad("--provider", name, "write anthropic, replay:FILE, record:FILE or scripted:FILE")),
+        _ => Err(bad("--provider", name, "write anthropic, openai, replay:FILE, record:FILE or scripted:FILE")),
     }
 }
 
 fn check_provider(provider: &Provider) -> Result<(), ConfigError> {
-    match provider {
-        Provider::Anthropic { base_url, timeout_seconds } => {
-            if *timeout_seconds == 0 {
-                return Err(bad("provider.timeout_seconds", 0, "write more than 0"));
-            }
-            check_server(base_url)
+    match (provider, provider.server()) {
+        (_, Some(server)) if server.timeout_seconds == 0 => {
+            Err(bad("provider.timeout_seconds", 0, "write more than 0"))
         }
-        Provider::Record { upstream, .. } if !matches!(**upstream, Provider::Anthropic { .. }) => {
-            Err(bad("provider.upstream", upstream.kind(), "only a live provider can be recorded: anthropic"))
+        (Provider::Record { upstream, .. }, _) if matches!(**upstream, Provider::Record { .. }) => {
+            Err(bad("provider.upstream", upstream.kind(), ONLY_LIVE))
         }
-        Provider::Record { upstream, .. } => check_provider(upstream),
-        Provider::Replay { .. } | Provider::Scripted { .. } => Ok(()),
+        (Provider::Record { upstream, .. }, None) => Err(bad("provider.upstream", upstream.kind(), ONLY_LIVE)),
+        (_, Some(server)) => check_server(server.base_url),
+        (_, None) => Ok(()),
     }
 }
 
@@ -286,7 +287,9 @@ mod tests {
         let upstream = Box::new(Provider::default());
         assert_eq!(provider("record:c").unwrap(), Provider::Record { cassette: "c".into(), upstream });
         assert_eq!(provider("anthropic").unwrap(), Provider::default());
-        for wrong in ["openai", "replay", "replay:", ""] {
+        let openai = provider("openai").unwrap();
+        assert_eq!(openai.server().map(|server| server.base_url), Some("https://api.openai.com/v1"));
+        for wrong in ["another", "replay", "replay:", ""] {
             let error = provider(wrong).unwrap_err().to_string();
             assert!(error.starts_with(&format!("--provider = {wrong}: write anthropic")), "{error}");
         }

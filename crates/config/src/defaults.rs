@@ -79,8 +79,12 @@ pub(crate) fn anthropic_base_url() -> String {
     "https://api.anthropic.com".into()
 }
 
+pub(crate) fn openai_base_url() -> String {
+    "https://api.openai.com/v1".into()
+}
+
 /// Answers are not streamed: a long one takes minutes.
-pub(crate) fn anthropic_timeout_seconds() -> u64 {
+pub(crate) fn answer_timeout_seconds() -> u64 {
     600
 }
 

@@ -7,6 +7,7 @@ mod detect;
 mod error;
 mod path_rules;
 mod project_file;
+mod provider;
 mod render;
 mod run;
 mod section;
@@ -17,9 +18,10 @@ pub use detect::{Detected, READ_BY_DETECTION, detect};
 pub use error::ConfigError;
 pub use path_rules::PathRules;
 pub use project_file::ProjectFile;
+pub use provider::{Dialect, Provider, Server};
 pub use render::render_toml;
 pub use run::{
-    CheckSpec, CommandSpec, Limits, ModelPrice, Project, Provider, RUN_CONFIG_SCHEMA, RoleModel, RunConfig,
-    SandboxMode, TestFormat,
+    CheckSpec, CommandSpec, Limits, ModelPrice, Project, RUN_CONFIG_SCHEMA, RoleModel, RunConfig, SandboxMode,
+    TestFormat,
 };
-pub use server::{check_server, is_on_this_machine, is_the_providers_own};
+pub use server::{check_server, is_on_this_machine};

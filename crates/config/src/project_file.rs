@@ -9,8 +9,8 @@ use toml::Table;
 use crate::credentials::find_credential;
 use crate::section::Section;
 use crate::{
-    CheckSpec, CommandSpec, ConfigError, Detected, Limits, ModelPrice, Provider, RoleModel, RunConfig, SandboxMode,
-    TestFormat, defaults,
+    CheckSpec, CommandSpec, ConfigError, Detected, Dialect, Limits, ModelPrice, Provider, RoleModel, RunConfig,
+    SandboxMode, TestFormat,
 };
 
 /// The settings of a project: the defaults with what `gatewright.toml` (or detection) says laid over them.
@@ -114,20 +114,22 @@ fn read_sandbox(file: &Section<'_>, config: &mut RunConfig) -> Result<(), Config
 }
 
 fn read_provider(section: Section<'_>) -> Result<Provider, ConfigError> {
-    let kinds = ["anthropic", "replay", "record", "scripted"].map(|kind| (kind, kind));
+    let kinds = ["anthropic", "openai", "replay", "record", "scripted"].map(|kind| (kind, kind));
     let kind = section.choice("kind", &kinds)?.unwrap_or("anthropic");
-    let anthropic = |section: &Section<'_>| -> Result<Provider, ConfigError> {
-        Ok(Provider::Anthropic {
-            base_url: section.text("base_url")?.unwrap_or_else(defaults::anthropic_base_url),
-            timeout_seconds: section.number("timeout_seconds")?.unwrap_or_else(defaults::anthropic_timeout_seconds),
-        })
+    let live = |dialect: Dialect| -> Result<Provider, ConfigError> {
+        Ok(dialect.provider(section.text("base_url")?, section.number("timeout_seconds")?))
     };
     let file = |key: &str| section.required_text(key, "name the file that holds the answers").map(Into::into);
     let provider = match kind {
         "replay" => Provider::Replay { cassette: file("cassette")? },
-        "record" => Provider::Record { cassette: file("cassette")?, upstream: Box::new(anthropic(&section)?) },
+        "record" => {
+            let dialects = Dialect::ALL.map(|dialect| (dialect.as_str(), dialect));
+            let upstream = section.choice("upstream", &dialects)?.unwrap_or(Dialect::Anthropic);
+            Provider::Record { cassette: file("cassette")?, upstream: Box::new(live(upstream)?) }
+        }
         "scripted" => Provider::Scripted { script: file("script")? },
-        _ => anthropic(&section)?,
+        "openai" => live(Dialect::OpenAi)?,
+        _ => live(Dialect::Anthropic)?,
     };
     section.finish()?;
     Ok(provider)

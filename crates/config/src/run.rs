@@ -8,7 +8,7 @@ use run_model::risk::RiskLevel;
 use run_model::{ErrorName, FunctionError, gate};
 use serde::{Deserialize, Serialize};
 
-use crate::defaults;
+use crate::{Provider, defaults};
 
 /// The version of [`RunConfig`] that this code writes.
 pub const RUN_CONFIG_SCHEMA: u32 = 1;
@@ -114,59 +114,6 @@ pub enum SandboxMode {
     Auto,
     /// None at all: generated code runs with the user's own rights.
     None,
-}
-
-/// Who answers the agents.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Provider {
-    /// The Anthropic Messages API, or a server that speaks it.
-    Anthropic {
-        /// The server, without `/v1/messages`.
-        #[serde(default = "defaults::anthropic_base_url")]
-        base_url: String,
-        /// How long one answer may take, in seconds.
-        #[serde(default = "defaults::anthropic_timeout_seconds")]
-        timeout_seconds: u64,
-    },
-    /// Answers from a cassette, by the hash of the request.
-    Replay {
-        /// The file.
-        cassette: PathBuf,
-    },
-    /// Answers from the cassette what it holds, asks `upstream` for the rest and adds the answer to the cassette.
-    Record {
-        /// The file; made if it is not there.
-        cassette: PathBuf,
-        /// Who answers what is not recorded.
-        upstream: Box<Provider>,
-    },
-    /// Answers in the order of a script, whatever is asked.
-    Scripted {
-        /// The file, in the format of a cassette.
-        script: PathBuf,
-    },
-}
-
-impl Default for Provider {
-    fn default() -> Self {
-        Self::Anthropic {
-            base_url: defaults::anthropic_base_url(),
-            timeout_seconds: defaults::anthropic_timeout_seconds(),
-        }
-    }
-}
-
-impl Provider {
-    /// The word that names its kind in settings and on the command line.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Anthropic { .. } => "anthropic",
-            Self::Replay { .. } => "replay",
-            Self::Record { .. } => "record",
-            Self::Scripted { .. } => "scripted",
-        }
-    }
 }
 
 /// The model that plays a role, and its bounds.

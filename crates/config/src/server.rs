@@ -1,8 +1,8 @@
 //! Servers that a provider's key travels to.
 
-use crate::{ConfigError, defaults};
+use crate::ConfigError;
 
-/// Checks that a key may travel to this address (without `/v1/messages`) at all: over plain HTTP only within the machine.
+/// Checks that a key may travel to this address at all: over plain HTTP only within the machine.
 ///
 /// # Errors
 /// [`ConfigError::BadValue`] with the cure; what may be a password is not repeated.
@@ -24,11 +24,6 @@ pub fn check_server(base_url: &str) -> Result<(), ConfigError> {
     if fits { Ok(()) } else { Err(bad(base_url.to_owned())) }
 }
 
-/// Whether this is the address of the provider itself.
-pub fn is_the_providers_own(base_url: &str) -> bool {
-    base_url.trim_end_matches('/') == defaults::anthropic_base_url()
-}
-
 /// Whether what is sent to this address, which [`check_server`] let pass, stays on this machine.
 pub fn is_on_this_machine(base_url: &str) -> bool {
     matches!(host(base_url), "localhost" | "127.0.0.1" | "[::1]")
@@ -43,6 +38,7 @@ fn host(base_url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Dialect, Server};
 
     #[test]
     fn a_key_travels_in_the_clear_only_within_the_machine() {
@@ -65,16 +61,23 @@ mod tests {
 
     #[test]
     fn what_only_begins_like_the_provider_or_this_machine_is_neither() {
-        assert!(is_the_providers_own("https://api.anthropic.com/") && is_on_this_machine("https://localhost:8443"));
+        let is_own = |dialect, base_url| Server { dialect, base_url, timeout_seconds: 1 }.is_the_providers_own();
+        assert!(
+            is_own(Dialect::Anthropic, "https://api.anthropic.com/") && is_on_this_machine("https://localhost:8443")
+        );
+        assert!(is_own(Dialect::OpenAi, "https://api.openai.com/v1/"));
+        assert!(!is_own(Dialect::OpenAi, "https://api.anthropic.com"), "each has one of its own");
         for other in [
             "https://api.anthropic.com.evil.example",
             "https://api.anthropic.com/../x",
             "http://api.anthropic.com",
+            "https://api.openai.com/v2",
             "https://127.0.0.1.evil.example",
             "https://localhost.evil.example:443",
             "https://evil.example/localhost",
         ] {
-            assert!(!is_the_providers_own(other) && !is_on_this_machine(other), "{other}");
+            let is_any = Dialect::ALL.iter().any(|dialect| is_own(*dialect, other));
+            assert!(!is_any && !is_on_this_machine(other), "{other}");
         }
     }
 }

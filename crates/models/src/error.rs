@@ -23,18 +23,21 @@ pub enum ConnectError {
     UnsendableKey(&'static str),
     /// The settings of a repository name a server that whoever owns the key has not named.
     #[error(
-        "the key is not sent to {base_url}, which the settings of the repository name: if it is yours, set {name} to it in {place}",
-        name = crate::ANTHROPIC_BASE_URL
+        "the key is not sent to {base_url}, which the settings of the repository name: if it is yours, set {name} to it in {place}"
     )]
     StrangeServer {
+        /// The name under which its address may stand beside the key.
+        name: &'static str,
         /// The server.
         base_url: String,
         /// Where the key is.
         place: String,
     },
     /// The address beside the key is none that a key may travel to.
-    #[error("{name} in {place} is no address that a key may travel to", name = crate::ANTHROPIC_BASE_URL)]
+    #[error("{name} in {place} is no address that a key may travel to")]
     BadServer {
+        /// The name of the address.
+        name: &'static str,
         /// Where the key is.
         place: String,
         /// Why.
@@ -42,7 +45,7 @@ pub enum ConnectError {
         source: ConfigError,
     },
     /// Only a live provider can be recorded.
-    #[error("provider.upstream = {0}: only a live provider can be recorded: anthropic")]
+    #[error("provider.upstream = {0}: only a live provider can be recorded: anthropic, openai")]
     NotLive(&'static str),
     /// The program was built without the feature `recording`.
     #[error(

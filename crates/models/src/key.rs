@@ -4,12 +4,24 @@ use std::fmt;
 
 use agent::ports::PortError;
 use async_trait::async_trait;
+use config::Dialect;
 
-/// The name of Anthropic's key, in the environment and in the secret alike.
-pub const ANTHROPIC_API_KEY: &str = "ANTHROPIC_API_KEY";
+/// What stands in the environment and in the secret alike, under these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyNames {
+    /// The key.
+    pub key: &'static str,
+    /// The address of its server, if that is not the provider's own.
+    pub base_url: &'static str,
+}
 
-/// The name of the address that stands beside the key, if it is not for Anthropic itself.
-pub const ANTHROPIC_BASE_URL: &str = "ANTHROPIC_BASE_URL";
+/// The names for a provider of this dialect: those that its own tools read too.
+pub const fn key_names(dialect: Dialect) -> KeyNames {
+    match dialect {
+        Dialect::Anthropic => KeyNames { key: "ANTHROPIC_API_KEY", base_url: "ANTHROPIC_BASE_URL" },
+        Dialect::OpenAi => KeyNames { key: "OPENAI_API_KEY", base_url: "OPENAI_BASE_URL" },
+    }
+}
 
 /// A provider's key. It cannot be printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,7 +53,7 @@ impl fmt::Debug for ApiKey {
 /// Where keys come from: the environment, Secrets Manager, or one after the other. The caller brings it.
 #[async_trait]
 pub trait KeySource: Send + Sync {
-    /// The key of this name, or what stands beside it ([`ANTHROPIC_BASE_URL`]); `None` if nobody has set it.
+    /// The key of this name, or what stands beside it ([`KeyNames::base_url`]); `None` if nobody has set it.
     ///
     /// # Errors
     /// If the place cannot be asked, which is not the same as having no key.

@@ -3,19 +3,23 @@
 mod anthropic;
 mod error;
 mod key;
+mod live;
+mod openai;
 mod patience;
 #[cfg(feature = "recording")]
 mod recording;
+#[cfg(all(test, feature = "recording"))]
+mod tests;
 
 use std::sync::Arc;
 
 use agent::ports::Model;
-use config::{Provider, RunConfig};
+use config::{Dialect, Provider, RunConfig, Server};
 use run_model::{Clock, Randomness};
 
-pub use anthropic::Anthropic;
+use crate::live::Live;
 pub use error::ConnectError;
-pub use key::{ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, ApiKey, KeySource};
+pub use key::{ApiKey, KeyNames, KeySource, key_names};
 #[cfg(feature = "recording")]
 pub use recording::{Fingerprint, Record, Replay, Scripted, cassette, cassette::CassetteError};
 
@@ -31,7 +35,9 @@ pub async fn connect(
     randomness: Arc<dyn Randomness>,
 ) -> Result<Arc<dyn Model>, ConnectError> {
     match &config.provider {
-        live @ Provider::Anthropic { .. } => Ok(Arc::new(connect_live(live, keys, clock, randomness).await?)),
+        live @ (Provider::Anthropic { .. } | Provider::OpenAi { .. }) => {
+            Ok(Arc::new(connect_live(live, keys, clock, randomness).await?))
+        }
         #[cfg(feature = "recording")]
         kept => recording::connect(kept, keys, clock, randomness).await,
         #[cfg(not(feature = "recording"))]
@@ -39,13 +45,17 @@ pub async fn connect(
     }
 }
 
-/// The keys that this provider asks for, by the names under which a [`KeySource`] has them.
-pub fn keys_of(provider: &Provider) -> &'static [&'static str] {
-    match provider {
-        Provider::Anthropic { .. } => &[ANTHROPIC_API_KEY],
-        Provider::Record { upstream, .. } => keys_of(upstream),
-        Provider::Replay { .. } | Provider::Scripted { .. } => &[],
-    }
+/// The names of the keys that this provider asks for, under which a [`KeySource`] has them: none if nobody is asked, or only a
+/// server of this machine that does without.
+pub fn keys_of(provider: &Provider) -> Vec<&'static str> {
+    let server = provider.server().filter(|server| !may_go_without(server.dialect, server.base_url));
+    server.map(|server| key_names(server.dialect).key).into_iter().collect()
+}
+
+/// Whether a server at this address may be asked without a key. Those that people run for themselves speak OpenAI's dialect, and
+/// mostly ask for none.
+fn may_go_without(dialect: Dialect, base_url: &str) -> bool {
+    dialect == Dialect::OpenAi && config::is_on_this_machine(base_url)
 }
 
 async fn connect_live(
@@ -53,30 +63,33 @@ async fn connect_live(
     keys: &dyn KeySource,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
-) -> Result<Anthropic, ConnectError> {
-    let Provider::Anthropic { base_url, timeout_seconds } = provider else {
-        return Err(ConnectError::NotLive(provider.kind()));
-    };
-    let found = keys.key(ANTHROPIC_API_KEY).await.map_err(ConnectError::KeySource)?;
-    let key = found.ok_or_else(|| ConnectError::NoKey { name: ANTHROPIC_API_KEY, place: keys.place() })?;
-    let server = server(base_url, keys).await?;
-    Anthropic::new(&server, *timeout_seconds, key, clock, randomness)
+) -> Result<Live, ConnectError> {
+    let asked = provider.server().ok_or_else(|| ConnectError::NotLive(provider.kind()))?;
+    let name = key_names(asked.dialect).key;
+    let key = keys.key(name).await.map_err(ConnectError::KeySource)?;
+    let address = address(&asked, keys).await;
+    let goes_without = address.as_ref().is_ok_and(|address| may_go_without(asked.dialect, address));
+    if key.is_none() && !goes_without {
+        return Err(ConnectError::NoKey { name, place: keys.place() });
+    }
+    Live::new(&Server { base_url: &address?, ..asked }, key, clock, randomness)
 }
 
 /// Where the key goes. Settings come from a repository, so whoever may write there would get the key if they alone named the
-/// server: it goes to Anthropic itself, stays on this machine, or goes to the address that stands beside it.
-async fn server(base_url: &str, keys: &dyn KeySource) -> Result<String, ConnectError> {
-    let beside = keys.key(ANTHROPIC_BASE_URL).await.map_err(ConnectError::KeySource)?;
+/// server: it goes to the provider itself, stays on this machine, or goes to the address that stands beside it.
+async fn address(server: &Server<'_>, keys: &dyn KeySource) -> Result<String, ConnectError> {
+    let name = key_names(server.dialect).base_url;
+    let beside = keys.key(name).await.map_err(ConnectError::KeySource)?;
     let beside = beside.as_ref().map(|address| address.expose().trim_end_matches('/'));
-    let asked = base_url.trim_end_matches('/');
+    let asked = server.base_url.trim_end_matches('/');
     match beside {
-        // A key that is for another server is of no use to Anthropic, and none of its business.
-        Some(address) if asked == address || config::is_the_providers_own(asked) => {
-            let bad = |source| ConnectError::BadServer { place: keys.place(), source };
+        // A key that is for another server is of no use to the provider, and none of its business.
+        Some(address) if asked == address || server.is_the_providers_own() => {
+            let bad = |source| ConnectError::BadServer { name, place: keys.place(), source };
             config::check_server(address).map_err(bad)?;
             Ok(address.to_owned())
         }
-        _ if config::is_the_providers_own(asked) || config::is_on_this_machine(asked) => Ok(asked.to_owned()),
-        _ => Err(ConnectError::StrangeServer { base_url: base_url.to_owned(), place: keys.place() }),
+        _ if server.is_the_providers_own() || config::is_on_this_machine(asked) => Ok(asked.to_owned()),
+        _ => Err(ConnectError::StrangeServer { name, base_url: server.base_url.to_owned(), place: keys.place() }),
     }
 }

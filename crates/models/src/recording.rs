@@ -32,6 +32,6 @@ pub(crate) async fn connect(
             let live = connect_live(upstream, keys, clock.clone(), randomness).await?;
             Ok(Arc::new(Record::open(cassette, live.name(), Arc::new(live), clock.as_ref())?))
         }
-        live @ Provider::Anthropic { .. } => Ok(Arc::new(connect_live(live, keys, clock, randomness).await?)),
+        live => Ok(Arc::new(connect_live(live, keys, clock, randomness).await?)),
     }
 }

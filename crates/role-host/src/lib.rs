@@ -14,7 +14,7 @@ use agent::ports::PortError;
 use agent::{ModelChoice, Ports, Role, SessionEnd, SessionLimits, SessionRequest};
 use async_trait::async_trait;
 use aws_types::SdkConfig;
-use config::{PathRules, Provider};
+use config::{PathRules, Server};
 use models::{ApiKey, KeySource};
 use run_model::change_set::Overlay;
 use run_model::run::ArtefactRef;
@@ -153,7 +153,7 @@ fn request(
         limits: SessionLimits {
             turns: config.limits.turns,
             repairs: config.limits.repairs,
-            call_ms: longest_call_ms(&config.provider),
+            call_ms: longest_call_ms(config.provider.server()),
             reserve_ms: RESERVE_MS,
         },
         deadline_ms,
@@ -163,14 +163,10 @@ fn request(
 /// For a provider's short waits, the ledger and the checkpoint.
 const RESERVE_MS: i64 = 20_000;
 
-fn longest_call_ms(provider: &Provider) -> i64 {
-    match provider {
-        Provider::Anthropic { timeout_seconds, .. } => {
-            i64::try_from(timeout_seconds.saturating_mul(1_000)).unwrap_or(i64::MAX / 2)
-        }
-        Provider::Record { upstream, .. } => longest_call_ms(upstream),
-        Provider::Replay { .. } | Provider::Scripted { .. } => 1_000,
-    }
+fn longest_call_ms(server: Option<Server<'_>>) -> i64 {
+    // Without one, answers come from a file.
+    let seconds = server.map_or(1, |server| server.timeout_seconds);
+    i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX / 2)
 }
 
 /// Keeps what a session made and says where.

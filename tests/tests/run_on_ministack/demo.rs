@@ -1,12 +1,10 @@
 //! The demo's first input: a defect of a published package goes through a deployed stage, answered by the demo's recording.
 
 use std::fs;
-use std::sync::Arc;
 
-use agent::ports::{Message, Model, ModelError, ModelRequest, Part, Speaker};
+use agent::ports::{Message, ModelError, ModelRequest, Part, Speaker};
+use config::Dialect;
 use forge::testing::FakeGitHub;
-use lambda_host::{OsRandomness, SystemClock};
-use models::{Anthropic, ApiKey};
 use run_model::SessionId;
 use run_model::budget::UsageState;
 use serde_json::{Value, json};
@@ -85,9 +83,7 @@ async fn the_demos_first_input_goes_through_a_stage_as_through_the_embedded_clou
 #[tokio::test(flavor = "multi_thread")]
 async fn what_differs_from_the_recording_is_refused_and_named() {
     let provider = recording();
-    let key = ApiKey::new("a-key-for-the-loopback").unwrap();
-    let (clock, chance) = (Arc::new(SystemClock), Arc::new(OsRandomness));
-    let model = Anthropic::new(&provider.url(), 60, key, clock, chance).unwrap();
+    let model = tests::asking::connect(Dialect::Anthropic, provider.url()).await;
     let text = "<requirement from=\"bearer\">\nanother one\n</requirement>".to_owned();
     let request = ModelRequest {
         session: SessionId::new("architect", None, 1),

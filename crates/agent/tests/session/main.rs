@@ -145,7 +145,7 @@ fn mistakes_get_an_error_that_names_the_cure() {
     let cures = [
         "use one of list_files, read_file",
         "unknown field `file`, expected one of `path`",
-        "bad input",
+        "was no JSON object",
         "use a relative path inside the repository",
         "is protected",
         "link is a symbolic link; choose another path",
@@ -174,6 +174,20 @@ fn a_role_has_its_own_tools_and_writes_only_what_it_may() {
     world.invoke_as(&reviewer).unwrap().unwrap();
     assert!(world.results(1)[0].1.contains("there is no tool \"write_file\""));
     assert_eq!(world.state().requests[0].tools.len(), 4);
+}
+
+#[test]
+fn an_input_that_is_no_json_object_is_given_back_as_such() {
+    let broken = json!("{\"path\": \"src/lib.rs");
+    let world =
+        World::new(vec![calls(&[("read_file", broken.clone())]), calls(&[("submit", broken.clone())]), submit()]);
+    world.walk().unwrap();
+    for turn in [1, 2] {
+        let results = world.results(turn);
+        assert!(results[0].2 && results[0].1.contains("was no JSON object"), "{results:?}");
+    }
+    assert_eq!(world.checkpoint().repairs, 1, "an output that cannot be read is one of the wrong shape");
+    assert!(format!("{:?}", world.checkpoint().messages[1]).contains("unreadable"), "the model sees what it wrote");
 }
 
 #[test]

@@ -221,13 +221,13 @@ async fn show_next(plan: &Plan, stack: &Stack, stage: &Stage) {
 /// What is to be done before the first run.
 async fn lacking(name: &str, stack: &Stack, stage: &Stage) -> Result<Vec<String>, Problem> {
     let mut steps = Vec::new();
-    for (secret, condition) in secrets::look_at_all(stage).await? {
+    for (secret, _, cure) in secrets::look_at_all(stage).await? {
         let what = match secret {
             SecretName::Models => "the key of your model provider",
             SecretName::Forge => "a token for your repositories",
             SecretName::Signing => "the key of seals",
         };
-        steps.extend(condition.cure(secret, name).map(|cure| format!("{what}: {cure}")));
+        steps.extend(cure.map(|cure| format!("{what}: {cure}")));
     }
     let grants = stage.store.grants().await.map_err(|error| stage.problem(error))?;
     if grants.is_empty() {

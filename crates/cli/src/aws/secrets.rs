@@ -2,7 +2,8 @@
 
 use std::io::{IsTerminal, Read};
 
-use models::{ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, ApiKey, keys_of};
+use config::Dialect;
+use models::{ApiKey, key_names, keys_of};
 use serde_json::{Map, Value};
 use store::{Names, Store, StoreError};
 
@@ -19,7 +20,7 @@ pub(crate) async fn run(command: SecretsCommand) -> Result<u8, Problem> {
         SecretsCommand::Set(new) => set(new).await,
         SecretsCommand::List { stage } => {
             let stage = Stage::of_environment(&stage)?;
-            for (name, condition) in look_at_all(&stage).await? {
+            for (name, condition, _) in look_at_all(&stage).await? {
                 screen::print(format!("{:<28} {}", name.id(stage.store.names()), condition.words()));
             }
             Ok(0)
@@ -30,8 +31,7 @@ pub(crate) async fn run(command: SecretsCommand) -> Result<u8, Problem> {
 
 async fn check(stage: &Stage) -> Result<u8, Problem> {
     let mut code = 0;
-    for (name, condition) in look_at_all(stage).await? {
-        let cure = condition.cure(name, &stage.store.names().stage);
+    for (name, condition, cure) in look_at_all(stage).await? {
         screen::print(format!("{:<8} {}", name.as_str(), condition.words()));
         if let Some(cure) = cure {
             screen::print(format!("         cure: {cure}"));
@@ -48,9 +48,9 @@ async fn set(new: NewSecret) -> Result<u8, Problem> {
     let stage = Stage::of_environment(&new.stage)?;
     let id = new.name.id(stage.store.names()).to_owned();
     let needed = keys_of(&settings::provider_here()?);
-    let before = look(&stage.store, new.name, needed).await.map_err(|error| stage.problem(error))?;
+    let before = look(&stage.store, new.name, &needed).await.map_err(|error| stage.problem(error))?;
     if before == Condition::Absent {
-        let cure = before.cure(new.name, &new.stage).unwrap_or_default();
+        let cure = before.cure(new.name, &new.stage, &needed).unwrap_or_default();
         return Err(Problem::input(format!("there is no secret {id}: {cure}")));
     }
     if new.generate && matches!(before, Condition::Good(_)) {
@@ -59,7 +59,7 @@ async fn set(new: NewSecret) -> Result<u8, Problem> {
     }
     let fields = match &new.field {
         _ if new.generate => stage.store.new_signing_secret(),
-        None => object(new.name, &read(&id)?)?,
+        None => object(new.name, &read(&id)?, &needed)?,
         Some(field) => {
             let value = read(&format!("{field} of {id}"))?;
             let mut fields = match stage.store.secret(&id).await {
@@ -71,7 +71,7 @@ async fn set(new: NewSecret) -> Result<u8, Problem> {
             fields
         }
     };
-    let fault = fault(new.name, &fields, needed);
+    let fault = fault(new.name, &fields, &needed);
     match &fault {
         Some(Fault::Wrong(problem)) => return Err(Problem::input(format!("{id} would not work: it {problem}"))),
         Some(Fault::Incomplete(problem)) if new.field.is_none() => {
@@ -113,10 +113,10 @@ impl Condition {
         }
     }
 
-    /// What helps, if it is not as it should be.
-    pub(crate) fn cure(&self, name: SecretName, stage: &str) -> Option<String> {
+    /// What helps, if it is not as it should be; `needed` are the keys that `models` has to hold.
+    fn cure(&self, name: SecretName, stage: &str, needed: &[&str]) -> Option<String> {
         let how = match name {
-            SecretName::Models => format!("--field {ANTHROPIC_API_KEY}"),
+            SecretName::Models => format!("--field {}", key_to_name(needed)),
             SecretName::Forge => "--field github_token".into(),
             SecretName::Signing => "--generate".into(),
         };
@@ -151,13 +151,20 @@ impl SecretName {
     }
 }
 
-/// Every secret of a stage.
-pub(crate) async fn look_at_all(stage: &Stage) -> Result<Vec<(SecretName, Condition)>, Problem> {
+/// Every secret of a stage: how it stands, and what helps if that is not as it should be.
+pub(crate) async fn look_at_all(stage: &Stage) -> Result<Vec<(SecretName, Condition, Option<String>)>, Problem> {
     let (mut found, needed) = (Vec::new(), keys_of(&settings::provider_here()?));
     for name in SecretName::ALL {
-        found.push((name, look(&stage.store, name, needed).await.map_err(|error| stage.problem(error))?));
+        let condition = look(&stage.store, name, &needed).await.map_err(|error| stage.problem(error))?;
+        let cure = condition.cure(name, &stage.store.names().stage, &needed);
+        found.push((name, condition, cure));
     }
     Ok(found)
+}
+
+/// The key to speak of: the one that is needed, or the default provider's.
+fn key_to_name<'a>(needed: &[&'a str]) -> &'a str {
+    needed.first().copied().unwrap_or(key_names(Dialect::Anthropic).key)
 }
 
 /// How a secret stands, if `models` has to hold these keys.
@@ -205,22 +212,18 @@ fn models_fault(fields: &Map<String, Value>, needed: &[&str]) -> Option<Fault> {
             .as_str()
             .is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_graphic()) && ApiKey::new(text).is_some())
     };
-    match fields.iter().find(|(_, value)| !is_key(value)) {
-        Some((field, _)) => {
-            Some(Fault::Wrong(format!("has a {field} that is empty or has characters that no key has")))
-        }
-        None if fields
-            .get(ANTHROPIC_BASE_URL)
-            .and_then(Value::as_str)
-            .is_some_and(|url| config::check_server(url).is_err()) =>
-        {
-            Some(Fault::Wrong(format!("has a {ANTHROPIC_BASE_URL} that is no https address")))
-        }
-        None => {
-            let missing = needed.iter().find(|key| !fields.contains_key(**key));
-            missing.map(|key| Fault::Incomplete(format!("has no {key}")))
-        }
+    if let Some((field, _)) = fields.iter().find(|(_, value)| !is_key(value)) {
+        return Some(Fault::Wrong(format!("has a {field} that is empty or has characters that no key has")));
     }
+    let is_bad = |name: &&str| {
+        let url = fields.get(*name).and_then(Value::as_str);
+        url.is_some_and(|url| config::check_server(url).is_err())
+    };
+    if let Some(name) = Dialect::ALL.map(|dialect| key_names(dialect).base_url).into_iter().find(is_bad) {
+        return Some(Fault::Wrong(format!("has a {name} that is no https address")));
+    }
+    let missing = needed.iter().find(|key| !fields.contains_key(**key));
+    missing.map(|key| Fault::Incomplete(format!("has no {key}")))
 }
 
 fn forge_fault(fields: &Map<String, Value>) -> Option<Fault> {
@@ -251,11 +254,11 @@ fn forge_fault(fields: &Map<String, Value>) -> Option<Fault> {
     }
 }
 
-fn object(name: SecretName, text: &str) -> Result<Map<String, Value>, Problem> {
+fn object(name: SecretName, text: &str, needed: &[&str]) -> Result<Map<String, Value>, Problem> {
     // The parser's message may quote the value.
     serde_json::from_str(text).map_err(|_| {
         let field = match name {
-            SecretName::Models => ANTHROPIC_API_KEY,
+            SecretName::Models => key_to_name(needed),
             SecretName::Forge => "github_token",
             SecretName::Signing => "token_key",
         };
@@ -334,7 +337,7 @@ mod tests {
     use super::*;
 
     fn fault_of(name: SecretName, fields: Value) -> Option<Fault> {
-        fault(name, fields.as_object().unwrap(), &[ANTHROPIC_API_KEY])
+        fault(name, fields.as_object().unwrap(), &["ANTHROPIC_API_KEY"])
     }
 
     #[test]
@@ -343,8 +346,8 @@ mod tests {
         let fields = fields.as_object().unwrap();
         assert_eq!(fault(SecretName::Models, fields, &[]), None);
         let missing = Fault::Incomplete("has no ANTHROPIC_API_KEY".into());
-        assert_eq!(fault(SecretName::Models, fields, &[ANTHROPIC_API_KEY]), Some(missing));
-        assert_eq!(Condition::Unneeded.cure(SecretName::Models, "dev"), None);
+        assert_eq!(fault(SecretName::Models, fields, &["ANTHROPIC_API_KEY"]), Some(missing));
+        assert_eq!(Condition::Unneeded.cure(SecretName::Models, "dev", &[]), None);
     }
 
     #[test]
@@ -377,7 +380,12 @@ mod tests {
             (
                 SecretName::Models,
                 json!({ "ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": "http://models.example" }),
-                "that is no https address",
+                "a ANTHROPIC_BASE_URL that is no https address",
+            ),
+            (
+                SecretName::Models,
+                json!({ "ANTHROPIC_API_KEY": "k", "OPENAI_BASE_URL": "http://models.example" }),
+                "a OPENAI_BASE_URL that is no https address",
             ),
             (SecretName::Models, json!({ "ANTHROPIC_API_KEY": "" }), "a ANTHROPIC_API_KEY that is empty"),
             (SecretName::Models, json!({ "ANTHROPIC_API_KEY": "s3cret s3cret" }), "no key has"),
@@ -398,9 +406,9 @@ mod tests {
 
     #[test]
     fn a_key_that_is_no_json_is_told_how_and_not_repeated() {
-        let problem = object(SecretName::Models, "sk-ant-s3cret").unwrap_err().message;
+        let problem = object(SecretName::Models, "sk-ant-s3cret", &[]).unwrap_err().message;
         assert!(problem.contains("--field ANTHROPIC_API_KEY") && !problem.contains("s3cret"), "{problem}");
-        assert!(object(SecretName::Forge, r#"{"github_token":"t"}"#).is_ok());
+        assert!(object(SecretName::Forge, r#"{"github_token":"t"}"#, &[]).is_ok());
     }
 
     #[test]
@@ -408,9 +416,11 @@ mod tests {
         let malformed = Condition::Malformed("has no ANTHROPIC_API_KEY".into());
         for condition in [Condition::Absent, Condition::Empty, malformed] {
             for name in SecretName::ALL {
-                assert!(condition.cure(name, "dev").unwrap().contains("--stage dev"), "{condition:?}");
+                assert!(condition.cure(name, "dev", &[]).unwrap().contains("--stage dev"), "{condition:?}");
             }
         }
-        assert_eq!(Condition::Good(vec!["a".into()]).cure(SecretName::Forge, "dev"), None);
+        assert_eq!(Condition::Good(vec!["a".into()]).cure(SecretName::Forge, "dev", &[]), None);
+        let other = Condition::Empty.cure(SecretName::Models, "dev", &["OPENAI_API_KEY"]).unwrap();
+        assert!(other.ends_with("--field OPENAI_API_KEY"), "{other}");
     }
 }

@@ -9,6 +9,7 @@ use run_model::run::RunStatus;
 use store::Store;
 
 use crate::aws::account::Account;
+use crate::aws::arguments::SecretName;
 use crate::aws::secrets;
 use crate::aws::stack::{self, Resource, Stack};
 use crate::machines::name_of;
@@ -114,10 +115,10 @@ async fn health(account: &Account, stack: &Stack) -> Vec<Line> {
 }
 
 async fn of_secrets(stage: &Stage) -> Result<Vec<Line>, Problem> {
-    let of = |(name, condition): (_, secrets::Condition)| {
-        let name: crate::aws::arguments::SecretName = name;
-        let cure = condition.cure(name, &stage.store.names().stage);
-        Line { about: "secret", what: format!("{}: {}", name.as_str(), condition.words()), cure }
+    let of = |(name, condition, cure): (SecretName, secrets::Condition, _)| Line {
+        about: "secret",
+        what: format!("{}: {}", name.as_str(), condition.words()),
+        cure,
     };
     Ok(secrets::look_at_all(stage).await?.into_iter().map(of).collect())
 }

@@ -5,9 +5,6 @@ use run_model::budget::TokenUsage;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The longest part of a provider's error text that is passed on.
-const ERROR_CHARS: usize = 500;
-
 /// The body of a request.
 ///
 /// Four places tell the provider what to cache, its limit: the tools, the system prompt, and the last two messages of the
@@ -128,15 +125,4 @@ pub(super) fn response(body: &[u8]) -> Result<ModelResponse, String> {
         },
         estimated: false,
     })
-}
-
-/// What the body of another status says, in one line.
-pub(super) fn error_message(body: &[u8]) -> String {
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = match (value["error"]["type"].as_str(), value["error"]["message"].as_str()) {
-        (Some(kind), Some(message)) => format!("{kind}: {message}"),
-        _ => String::from_utf8_lossy(body).into_owned(),
-    };
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.is_empty() { "without a word".into() } else { text.chars().take(ERROR_CHARS).collect() }
 }

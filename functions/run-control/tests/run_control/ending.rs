@@ -66,7 +66,11 @@ async fn an_error_is_the_reason_in_its_own_words_with_its_cure() {
         (wrapped("BudgetExceeded", "the budget cannot carry it"), "the budget cannot carry it", "higher budget"),
         (nested("MergeConflict", "src/x.rs was changed"), "src/x.rs was changed", "ask for less at once"),
         (nested("ModelRefused", "no key"), "no key", "Mend the key, then `gatewright runs resume r-1`"),
-        (nested("ModelUnavailable", "no route"), "no route", "base_url in gatewright.toml or ANTHROPIC_BASE_URL"),
+        (
+            nested("ModelUnavailable", "no route"),
+            "no route",
+            "base_url in gatewright.toml, ANTHROPIC_BASE_URL or OPENAI_BASE_URL",
+        ),
         (wrapped("ModelThrottled", "429"), "429", "limit allows it again, `gatewright runs resume r-1`"),
         (wrapped("ForgeFailed", "git: no"), "git: no", "`gatewright runs events r-1`"),
         (json!({ "Error": "States.Timeout", "Cause": "" }), "States.Timeout", "`gatewright runs resume r-1`"),
