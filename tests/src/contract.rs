@@ -6,16 +6,20 @@ use std::net::TcpListener as Port;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use forge::testing::FakeGitHub;
 use reqwest::{Client, Method};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 
 /// What prism says that is no fault: GraphQL has a description of its own, and the call by which it is waited for is nobody's.
 const NO_FAULT: [(&str, &str); 2] = [("/graphql ", "Selected route not found"), (LAST_CALL, "")];
 const LAST_CALL: &str = "/zen";
+/// After so long prism tells of nothing any more.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Headers that an answer keeps on its way.
 const KEPT: [&str; 5] = ["content-type", "location", "retry-after", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
@@ -24,13 +28,14 @@ pub struct Contract {
     _prism: Child,
     door: Arc<Door>,
     url: String,
-    said: Arc<Mutex<Said>>,
+    said: Arc<Said>,
 }
 
+/// What prism says, line by line, until it ends.
 #[derive(Default)]
 struct Said {
-    lines: Vec<String>,
-    is_over: bool,
+    lines: Mutex<Vec<String>>,
+    more: Notify,
 }
 
 impl Contract {
@@ -61,12 +66,12 @@ impl Contract {
         self.door.http.get(format!("{}{LAST_CALL}", self.url)).send().await.unwrap();
         let through = *self.door.through.lock().unwrap();
         loop {
-            let (seen, found) = read(&self.said.lock().unwrap().lines);
+            let (seen, found) = read(&self.said.lines.lock().unwrap());
             if seen >= through {
                 return found;
             }
-            assert!(!self.said.lock().unwrap().is_over, "prism has ended");
-            tokio::task::yield_now().await;
+            let more = tokio::time::timeout(PATIENCE, self.said.more.notified()).await;
+            more.unwrap_or_else(|_| panic!("prism told of {seen} calls of {through}"));
         }
     }
 }
@@ -88,7 +93,7 @@ fn read(lines: &[String]) -> (usize, BTreeMap<String, Vec<String>>) {
 }
 
 /// Prism before this address, where it answers, and what it says.
-async fn prism(upstream: &str) -> (Child, String, Arc<Mutex<Said>>) {
+async fn prism(upstream: &str) -> (Child, String, Arc<Said>) {
     let world = PathBuf::from(std::env::var_os("GATEWRIGHT_WORLD").expect("run `cargo xtask test --world`"));
     let parts = world.join("prism/node_modules");
     let port = Port::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
@@ -110,13 +115,13 @@ async fn prism(upstream: &str) -> (Child, String, Arc<Mutex<Said>>) {
             break;
         }
     }
-    let said = Arc::<Mutex<Said>>::default();
+    let said = Arc::<Said>::default();
     let kept = said.clone();
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            kept.lock().unwrap().lines.push(line);
+            kept.lines.lock().unwrap().push(line);
+            kept.more.notify_one();
         }
-        kept.lock().unwrap().is_over = true;
     });
     (process, format!("http://127.0.0.1:{port}"), said)
 }

@@ -22,7 +22,6 @@ use crate::machines::functions;
 use crate::ministack::MiniStack;
 use crate::programs;
 use crate::served::Served;
-use crate::template::{Template, logical_id};
 use crate::{Running, World};
 
 /// The stage that is deployed.
@@ -113,14 +112,11 @@ impl Deployed {
     /// Fails if a function that serves here and now ever took more than nine tenths of the memory that it is declared with; says
     /// what each took.
     pub fn expect_enough_memory(&self) {
-        let template = Template::load();
-        let usual = &template.0["Globals"]["Function"]["MemorySize"];
         let mut problems = Vec::new();
         for function in functions() {
             let processes = self.ministack.processes(&function);
             let Some(peak_kib) = processes.iter().filter_map(|(id, _)| peak_kib(*id)).max() else { continue };
-            let own = &template.properties(&logical_id(&function))["MemorySize"];
-            let declared_kib = own.as_u64().or(usual.as_u64()).unwrap() << 10;
+            let declared_kib = programs::memory_mb_of(&function) << 10;
             println!("{function}: at most {:.1} of {} MiB", peak_kib as f64 / 1024.0, declared_kib >> 10);
             if peak_kib * 10 > declared_kib * 9 {
                 problems.push(format!("{function} took {peak_kib} of {declared_kib} KiB"));
