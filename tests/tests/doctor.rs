@@ -48,6 +48,22 @@ fn what_rust_projects_need_is_looked_for_in_one() {
 }
 
 #[test]
+fn what_another_project_needs_is_looked_for_in_one() {
+    let git = Some("git version 2.50.0");
+    for (manifest, language, cure) in [
+        ("requirements.txt", "python", "install Python 3"),
+        ("package.json", "node", "install Node.js"),
+        ("go.mod", "go", "install Go"),
+    ] {
+        let world = World::with(&[(manifest, "{}")]);
+        world.gatewright(&["init"]).expect(0);
+        let ended = doctor(&world, git, &[("ANTHROPIC_API_KEY", KEY)]).expect(69);
+        assert!(ended.said(&format!("missing {language}\n")) && ended.said(cure), "{}", ended.stdout);
+        assert!(!ended.said("rustc"), "{}", ended.stdout);
+    }
+}
+
+#[test]
 fn a_state_folder_of_somebody_else_is_refused() {
     let world = World::quick();
     fs::create_dir(world.state()).unwrap();

@@ -40,9 +40,50 @@ fn a_file_that_is_there_is_overwritten_only_by_force() {
 
 #[test]
 fn an_unknown_project_gets_a_file_in_which_one_command_is_left_to_write() {
-    let world = World::with(&[("package.json", "{}")]);
+    let world = World::with(&[("README.md", "")]);
     let ended = world.gatewright(&["init"]).expect(0);
     assert!(ended.said("no project that is known here") && ended.said("[[checks]]"), "{}", ended.stdout);
     let begun = world.run(&Script::default(), &[]).expect(65);
     assert!(begun.said("checks[0].command"), "{}", begun.stderr);
+}
+
+const PYTHON: &[(&str, &str)] =
+    &[("api/requirements.txt", "x\n"), ("api/tests/test_a.py", "def test_a():\n    pass\n")];
+const NODE: (&str, &str) = ("web/package.json", "{\"scripts\": {\"test\": \"jest\"}}");
+
+#[test]
+fn the_only_project_below_the_root_is_proposed() {
+    let world = World::with(PYTHON);
+    let ended = world.gatewright(&["init"]).expect(0);
+    assert!(
+        ended.said("found a python project in api") && ended.said("note   pytest is not among"),
+        "{}",
+        ended.stdout
+    );
+    let text = settings(&world);
+    for line in ["root = \"api\"", "setup_files = [\".venv\"]", "format = \"junit\""] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[test]
+fn of_several_projects_none_is_chosen_but_by_the_person() {
+    let world = World::with(&[PYTHON, &[NODE]].concat());
+    let refused = world.gatewright(&["init"]).expect(65);
+    assert!(
+        refused.said("gatewright init --root api\n") && refused.said("gatewright init --root web"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!world.repository().join("gatewright.toml").exists());
+    let wrong = world.gatewright(&["init", "--root", "../web"]).expect(65);
+    assert!(wrong.said("name a folder as the repository's paths begin"), "{}", wrong.stderr);
+    let empty = world.gatewright(&["init", "--root", "docs"]).expect(65);
+    assert!(empty.said("--root docs: no project that is known here"), "{}", empty.stderr);
+    world.gatewright(&["init", "--root", "./web/"]).expect(0);
+    assert!(
+        settings(&world).contains("root = \"web\"") && settings(&world).contains("jest_json"),
+        "{}",
+        settings(&world)
+    );
 }

@@ -34,6 +34,9 @@ pub(crate) enum Command {
         /// The repository
         #[arg(long, default_value = ".", value_name = "PATH")]
         repo: PathBuf,
+        /// The folder in the repository where the project lies, if it holds several
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
         /// Overwrite a gatewright.toml that is there
         #[arg(long)]
         force: bool,

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use config::RunConfig;
 use forge::OLDEST_GIT;
 use models::{KeySource, keys_of};
 use role_host::Keys;
+use sandbox::toolchain::LANGUAGES;
 use tokio::process::Command;
 
 use crate::local::Local;
@@ -21,12 +23,14 @@ pub(crate) struct Finding {
 
 pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
     let mut findings = vec![git().await, confinement().await];
-    if is_rust_needed(Path::new(".")).await {
-        findings.extend([
+    match needed(Path::new(".")).await {
+        Some(Needed::Rust) => findings.extend([
             program("rustc", "install Rust (https://rustup.rs)").await,
             program("cargo", "install Rust (https://rustup.rs)").await,
             program("cc", "install a C compiler (the package gcc or clang)").await,
-        ]);
+        ]),
+        Some(Needed::Of(config)) => findings.push(toolchain(&config).await),
+        None => {}
     }
     findings.extend(state_and_key(state).await);
     let mut code = 0;
@@ -40,10 +44,37 @@ pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
     Ok(code)
 }
 
-/// Whether this folder is a Rust project, or none at all: then the demo is what can be done here.
-async fn is_rust_needed(folder: &Path) -> bool {
-    let found = settings::detect_in_work_tree(folder).await.ok().flatten();
-    found.map_or_else(|| !folder.join(settings::PROJECT_FILE).exists(), |found| found.project.language == "rust")
+/// What a folder's project needs.
+enum Needed {
+    /// Rust, which the demo needs too.
+    Rust,
+    /// The programs of the language and the commands of these settings.
+    Of(Box<RunConfig>),
+}
+
+/// By the project's settings or by what it looks like; where there is no project, the demo is what can be done.
+async fn needed(folder: &Path) -> Option<Needed> {
+    let config = match std::fs::read_to_string(folder.join(settings::PROJECT_FILE)) {
+        Ok(text) => settings::assembled(&text).ok()?,
+        Err(_) => match settings::detect_in_work_tree(folder).await.ok().flatten() {
+            Some(found) => settings::assembled(&config::render_toml(&found)).ok()?,
+            None => return Some(Needed::Rust),
+        },
+    };
+    match config.project.language.as_str() {
+        "rust" => Some(Needed::Rust),
+        language if LANGUAGES.contains(&language) => Some(Needed::Of(Box::new(config))),
+        _ => None,
+    }
+}
+
+/// The programs of a project's language, as a check would find them.
+async fn toolchain(config: &RunConfig) -> Finding {
+    let language = &config.project.language;
+    match runner::find_toolchain(config, Path::new(".")).await {
+        Ok(found) => Finding { what: format!("{language}: {}", found.identity), cure: None },
+        Err(error) => Finding { what: language.clone(), cure: Some(causes(&error)) },
+    }
 }
 
 /// A program that answers when it is asked for its version.

@@ -79,7 +79,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
     let state = settings::state_folder(arguments.state)?;
     match arguments.command {
         Command::Demo(options) => demo::run(&state, options).await,
-        Command::Init { repo, force } => init::run(&repo, force).await,
+        Command::Init { repo, root, force } => init::run(&repo, root.as_deref(), force).await,
         Command::Run(options) => run::run(&state, options).await,
         Command::Runs { at, command } => runs::run(&state, at, command).await,
         Command::Gates { at, command } => gates::run(&state, at, command).await,

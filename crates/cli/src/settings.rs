@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use config::{Detected, Overrides, ProjectFile, Provider, READ_BY_DETECTION, RunConfig};
+use config::{Detected, Overrides, ProjectFile, Provider, RunConfig};
 use forge::{ForgeError, LocalGit};
 
 use crate::problem::{Problem, causes};
@@ -99,9 +99,14 @@ pub(crate) async fn run_config(
 /// Who answers the agents by the settings in the working directory; the default without any.
 pub(crate) fn provider_here() -> Result<Provider, Problem> {
     match std::fs::read_to_string(PROJECT_FILE) {
-        Ok(text) => Ok(RunConfig::assemble(parse(&text)?, Overrides::default()).map_err(Problem::input)?.provider),
+        Ok(text) => Ok(assembled(&text)?.provider),
         Err(_) => Ok(Provider::default()),
     }
+}
+
+/// The settings that the text of a gatewright.toml makes.
+pub(crate) fn assembled(text: &str) -> Result<RunConfig, Problem> {
+    RunConfig::assemble(parse(text)?, Overrides::default()).map_err(Problem::input)
 }
 
 /// The settings in the working tree, if there are any.
@@ -125,35 +130,66 @@ fn unusable(error: ForgeError) -> Problem {
 }
 
 async fn detect_in_commit(git: &LocalGit, commit: &str) -> Result<Option<Detected>, Problem> {
+    let paths = git.paths_at(commit).await.map_err(unusable)?;
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let mut texts = BTreeMap::new();
-    for name in READ_BY_DETECTION {
-        texts.insert(name, git.text_at(commit, name).await.map_err(unusable)?);
+    for path in config::read_by_detection(&paths) {
+        // A link or a file that is no text says nothing.
+        texts.insert(path, git.text_at(commit, path).await.ok().flatten());
     }
-    let names = git.root_names(commit).await.map_err(unusable)?;
-    Ok(detect(&names, &|name| texts.get(name).cloned().flatten()))
+    Ok(config::detect(&paths, &|path| texts.get(path).cloned().flatten()))
 }
 
 /// What the project looks like that lies in a working tree: by what git keeps, so that a lock file that is ignored does
 /// not count; a project that git does not know yet by all that it would keep.
 pub(crate) async fn detect_in_work_tree(folder: &Path) -> Result<Option<Detected>, Problem> {
-    let entries =
-        std::fs::read_dir(folder).map_err(|error| Problem::input(format!("--repo {}: {error}", folder.display())))?;
-    let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
-    for untracked in [false, true] {
-        let Ok(names) = LocalGit::names_in_work_tree(folder, untracked).await else {
-            // No repository yet: everything there may become part of one.
-            let names = entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
-            return Ok(detect(&names.collect::<Vec<_>>(), &read));
-        };
-        if let Some(found) = detect(&names, &read) {
-            return Ok(Some(found));
+    for paths in listings(folder).await? {
+        let found = detect(folder, &paths, None);
+        if found.is_some() {
+            return Ok(found);
         }
     }
     Ok(None)
 }
 
-fn detect(names: &[String], read: &dyn Fn(&str) -> Option<String>) -> Option<Detected> {
-    config::detect(&names.iter().map(String::as_str).collect::<Vec<_>>(), read)
+/// The same for the project in a folder of the working tree, as the repository spells it.
+pub(crate) async fn detect_in_folder(repository: &Path, root: &str) -> Result<Option<Detected>, Problem> {
+    Ok(listings(repository).await?.iter().find_map(|paths| detect(repository, paths, Some(root))))
+}
+
+/// The folders of a working tree that look like projects.
+pub(crate) async fn project_roots(repository: &Path) -> Result<Vec<String>, Problem> {
+    let listings = listings(repository).await?;
+    let roots = listings.iter().map(|paths| config::project_roots(&borrowed(paths)));
+    Ok(roots.max_by_key(Vec::len).unwrap_or_default())
+}
+
+/// The paths of a working tree: those that git keeps, and those that it would keep; in a folder that is no repository yet the
+/// names in it, since everything there may become part of one.
+async fn listings(folder: &Path) -> Result<Vec<Vec<String>>, Problem> {
+    let entries =
+        std::fs::read_dir(folder).map_err(|error| Problem::input(format!("--repo {}: {error}", folder.display())))?;
+    let mut listings = Vec::new();
+    for untracked in [false, true] {
+        let Ok(paths) = LocalGit::paths_in_work_tree(folder, untracked).await else {
+            let names = entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
+            return Ok(vec![names.collect()]);
+        };
+        listings.push(paths);
+    }
+    Ok(listings)
+}
+
+fn detect(folder: &Path, paths: &[String], root: Option<&str>) -> Option<Detected> {
+    let read = |path: &str| std::fs::read_to_string(folder.join(path)).ok();
+    match root {
+        Some(root) => config::detect_in(root, &borrowed(paths), &read),
+        None => config::detect(&borrowed(paths), &read),
+    }
+}
+
+fn borrowed(paths: &[String]) -> Vec<&str> {
+    paths.iter().map(String::as_str).collect()
 }
 
 /// The person at this machine, as the system names them, whatever the environment says.

@@ -1,80 +1,176 @@
 //! Finds out how a project is set up and tested.
 
+mod go;
+mod make;
+mod node;
+mod python;
+mod rust;
+
+use std::collections::BTreeSet;
+
 use crate::{CheckSpec, CommandSpec, Project, TestFormat};
 
 /// What detection found; the part of the settings that differs from project to project.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detected {
     /// Language and root.
     pub project: Project,
     /// Commands that fetch dependencies.
     pub setup: Vec<CommandSpec>,
-    /// Files that setup makes and checks need.
+    /// Files and folders that setup makes and checks need.
     pub setup_files: Vec<String>,
     /// Commands that build the base's tests.
     pub warm_up: Vec<CommandSpec>,
     /// Commands that measure a tree.
     pub checks: Vec<CheckSpec>,
+    /// Globs of test paths besides the usual ones.
+    pub test_paths: Vec<String>,
+    /// Globs of manifest and lock files besides the usual ones.
+    pub manifests: Vec<String>,
+    /// What a person should know: what was chosen among several, what was passed over. No setting.
+    pub notes: Vec<String>,
 }
 
-/// The files of the root that [`detect`] may want to read.
-pub const READ_BY_DETECTION: [&str; 1] = ["Cargo.toml"];
+/// The manifests that say that a folder is a project.
+const MANIFESTS: [&str; 7] =
+    ["Cargo.toml", "go.mod", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "package.json"];
+/// What else detection reads in a project's root.
+const ALSO_READ: [&str; 8] =
+    ["tox.ini", "pytest.ini", "conftest.py", "uv.lock", "Makefile", "GNUmakefile", "makefile", "pnpm-workspace.yaml"];
+/// The most files that detection asks for.
+const MOST_FILES: usize = 60;
+/// Folders whose projects are not this one's.
+const FOREIGN: [&str; 8] =
+    ["vendor", "third_party", "node_modules", "fixtures", "testdata", "examples", "docs", "templates"];
 
-/// Looks at the names in the repository's root, and into files where a name is not enough; `None` if it knows no such
-/// project. `read` gives the text of a root file, one of [`READ_BY_DETECTION`].
-pub fn detect(root_files: &[&str], read: &dyn Fn(&str) -> Option<String>) -> Option<Detected> {
-    // A folder may bear any name; a manifest can be read and says what it is of.
-    let manifest = root_files.contains(&"Cargo.toml").then(|| read("Cargo.toml")).flatten()?;
-    let manifest: toml::Table = manifest.parse().ok()?;
-    (manifest.contains_key("package") || manifest.contains_key("workspace"))
-        .then(|| rust(root_files.contains(&"Cargo.lock")))
+/// A project's files as detection sees them.
+pub(crate) struct Files<'a> {
+    /// The folder, `.` for the repository's root.
+    root: &'a str,
+    /// Relative to it.
+    paths: BTreeSet<&'a str>,
+    read: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// A Rust project. Without a lock file of its own, fetching makes one in setup's copy of the base; checks, which have no
-/// network, are given that one, so that base and change are built with the same versions.
-fn rust(locked: bool) -> Detected {
-    let command = |name: &str, line: &str| CommandSpec { name: name.into(), command: line.into() };
-    Detected {
-        project: Project { language: "rust".into(), root: ".".into() },
-        setup: vec![command("fetch", if locked { "cargo fetch --locked" } else { "cargo fetch" })],
-        setup_files: if locked { Vec::new() } else { vec!["Cargo.lock".into()] },
-        warm_up: vec![command("build-tests", "cargo test --offline --no-run")],
-        checks: vec![CheckSpec {
-            name: "test".into(),
-            command: "cargo test --offline --no-fail-fast".into(),
-            format: TestFormat::CargoTest,
-        }],
+impl<'a> Files<'a> {
+    fn of(root: &'a str, paths: &[&'a str], read: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        let inside = |path: &&'a str| match root {
+            "." => Some(*path),
+            root => path.strip_prefix(root)?.strip_prefix('/'),
+        };
+        Self { root, paths: paths.iter().filter_map(inside).collect(), read }
     }
+
+    fn has(&self, path: &str) -> bool {
+        self.paths.contains(path)
+    }
+
+    /// A file's text; nothing for a path that is not there.
+    fn text(&self, path: &str) -> Option<String> {
+        let whole = if self.root == "." { path.to_owned() } else { format!("{}/{path}", self.root) };
+        self.has(path).then(|| (self.read)(&whole)).flatten()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'a str> {
+        self.paths.iter().copied()
+    }
+}
+
+/// One language's answer.
+struct Found {
+    detected: Detected,
+    /// Whether the project says how it is tested, or has tests.
+    tested: bool,
+}
+
+type Detector = fn(&Files<'_>) -> Option<Found>;
+
+type Detectors = [(&'static str, Detector)];
+
+/// By manifests, in the order of preference among those that have tests.
+const BY_MANIFEST: &Detectors =
+    &[("rust", rust::detect), ("go", go::detect), ("python", python::detect), ("node", node::detect)];
+/// By other signs, which count only where no manifest does.
+const BY_SIGNS: &Detectors = &[("python", python::detect_by_tests), ("make", make::detect)];
+
+/// The files whose text [`detect`] may ask for, by their paths in the repository; at most 60.
+pub fn read_by_detection<'a>(paths: &[&'a str]) -> Vec<&'a str> {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let is_wanted = |path: &&&str| {
+        let name = name(path);
+        let known = MANIFESTS.contains(&name.as_str()) || ALSO_READ.contains(&name.as_str());
+        known || python::is_requirements(path) || python::is_test(path)
+    };
+    let mut wanted: Vec<&str> = paths.iter().filter(is_wanted).copied().collect();
+    // Manifests before tests, the root before what lies deeper.
+    wanted.sort_by_key(|path| (python::is_test(path), path.matches('/').count(), *path));
+    wanted.truncate(MOST_FILES);
+    wanted
+}
+
+/// The outermost folders that hold a manifest, other people's projects left out; `.` is the repository's root.
+pub fn project_roots(paths: &[&str]) -> Vec<String> {
+    let folder = |path: &&str| {
+        let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
+        let foreign = folder.split('/').any(|part| FOREIGN.contains(&part) || part.starts_with('.') && part.len() > 1);
+        (MANIFESTS.contains(&name) && !foreign).then(|| folder.to_owned())
+    };
+    let folders: BTreeSet<String> = paths.iter().filter_map(folder).collect();
+    let is_inside = |inner: &str, outer: &str| {
+        inner != outer && (outer == "." || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/')))
+    };
+    folders.iter().filter(|folder| !folders.iter().any(|outer| is_inside(folder, outer))).cloned().collect()
+}
+
+/// Looks at every path of a repository, and into files where a name is not enough: the project in its root, or the only one
+/// below; `None` if it knows no such project. `read` gives the text of one of [`read_by_detection`].
+pub fn detect(paths: &[&str], read: &dyn Fn(&str) -> Option<String>) -> Option<Detected> {
+    let files = Files::of(".", paths, read);
+    let below = project_roots(paths);
+    look(&files, BY_MANIFEST).or_else(|| match &below[..] {
+        [only] if only != "." => detect_in(only, paths, read),
+        // A Makefile may speak for several projects; tests of one of them may not.
+        [_, _, ..] => look(&files, &BY_SIGNS[1..]),
+        _ => look(&files, BY_SIGNS),
+    })
+}
+
+/// The same for the project in this folder.
+pub fn detect_in(root: &str, paths: &[&str], read: &dyn Fn(&str) -> Option<String>) -> Option<Detected> {
+    let files = Files::of(root, paths, read);
+    look(&files, BY_MANIFEST).or_else(|| look(&files, BY_SIGNS))
+}
+
+/// The first that has tests, else the first; the others are named.
+fn look(files: &Files<'_>, detectors: &Detectors) -> Option<Detected> {
+    let answers = detectors.iter().filter_map(|(language, detector)| Some((*language, detector(files)?)));
+    let mut found: Vec<(&str, Found)> = answers.collect();
+    let chosen = found.iter().position(|(_, found)| found.tested).unwrap_or(0);
+    let (language, Found { mut detected, tested }) = (!found.is_empty()).then(|| found.remove(chosen))?;
+    files.root.clone_into(&mut detected.project.root);
+    if !tested {
+        detected.notes.push(format!("no tests of this {language} project were found: see that the check measures it"));
+    }
+    let others: Vec<&str> = found.iter().map(|(language, _)| *language).filter(|other| *other != "make").collect();
+    if !others.is_empty() {
+        detected
+            .notes
+            .push(format!("it is a {} project too, which is not checked: add what that needs", others.join(" and ")));
+    }
+    Some(detected)
+}
+
+fn project(language: &str) -> Project {
+    Project { language: language.into(), ..Project::default() }
+}
+
+fn command(name: &str, line: impl Into<String>) -> CommandSpec {
+    CommandSpec { name: name.into(), command: line.into() }
+}
+
+fn check(line: impl Into<String>, format: TestFormat) -> CheckSpec {
+    CheckSpec { name: "test".into(), command: line.into(), format }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn detect_with(files: &[&str], manifest: &str) -> Option<Detected> {
-        detect(files, &|name| (name == "Cargo.toml").then(|| manifest.to_owned()))
-    }
-
-    #[test]
-    fn a_rust_project_is_fetched_as_locked_and_tested_offline() {
-        let found = detect_with(&["Cargo.toml", "Cargo.lock", "src"], "[package]\nname = \"a\"").unwrap();
-        assert_eq!(found.setup[0].command, "cargo fetch --locked");
-        assert_eq!(found.setup_files, Vec::<String>::new());
-        assert_eq!(found.checks[0].command, "cargo test --offline --no-fail-fast");
-        assert_eq!(found.checks[0].format, TestFormat::CargoTest);
-    }
-
-    #[test]
-    fn a_library_without_a_lock_file_gets_one_from_setup() {
-        let found = detect_with(&["Cargo.toml"], "[workspace]\nmembers = []").unwrap();
-        assert_eq!(found.setup[0].command, "cargo fetch");
-        assert_eq!(found.setup_files, ["Cargo.lock"]);
-    }
-
-    #[test]
-    fn what_is_no_rust_project_is_not_taken_for_one() {
-        assert_eq!(detect_with(&["package.json"], ""), None);
-        assert_eq!(detect_with(&["Cargo.toml"], "not toml ["), None);
-        assert_eq!(detect(&["Cargo.toml"], &|_| None), None);
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ mod section;
 mod server;
 
 pub use assemble::Overrides;
-pub use detect::{Detected, READ_BY_DETECTION, detect};
+pub use detect::{Detected, detect, detect_in, project_roots, read_by_detection};
 pub use error::ConfigError;
 pub use path_rules::PathRules;
 pub use project_file::ProjectFile;

@@ -50,8 +50,11 @@ impl ProjectFile {
 
     /// The settings of a project without a `gatewright.toml`.
     pub fn from_detected(detected: Detected) -> Self {
-        let Detected { project, setup, setup_files, warm_up, checks } = detected;
-        Self(RunConfig { project, setup, setup_files, warm_up, checks, ..RunConfig::default() })
+        let Detected { project, setup, setup_files, warm_up, checks, test_paths, manifests, notes: _ } = detected;
+        let mut config = RunConfig { project, setup, setup_files, warm_up, checks, ..RunConfig::default() };
+        config.test_paths.extend(test_paths);
+        config.manifests.extend(manifests);
+        Self(config)
     }
 }
 
@@ -100,8 +103,7 @@ fn read_commands(file: &Section<'_>, key: &str) -> Result<Option<Vec<CommandSpec
 
 fn read_check(section: Section<'_>) -> Result<CheckSpec, ConfigError> {
     let CommandSpec { name, command } = read_command(&section)?;
-    let formats = [("cargo_test", TestFormat::CargoTest), ("plain", TestFormat::Plain)];
-    let format = section.choice("format", &formats)?.unwrap_or_default();
+    let format = section.choice("format", &TestFormat::NAMES)?.unwrap_or_default();
     section.finish()?;
     Ok(CheckSpec { name, command, format })
 }

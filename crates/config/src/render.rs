@@ -6,10 +6,15 @@ use crate::{CommandSpec, Detected, TestFormat, defaults};
 
 /// The text of a `gatewright.toml` for this project: what was found is set, every other setting is shown with its default.
 pub fn render_toml(detected: &Detected) -> String {
-    let Detected { project, setup, setup_files, warm_up, checks } = detected;
+    let Detected { project, setup, setup_files, warm_up, checks, test_paths, manifests, notes: _ } = detected;
     let checks: String =
         checks.iter().map(|check| table("checks", &check.name, &check.command, Some(check.format))).collect();
     let owned = |globs: &[&str]| list(&defaults::globs(globs));
+    // What a language adds is set; the usual globs alone are shown as a default.
+    let extended = |key: &str, usual: &[&str], more: &[String]| {
+        let sign = if more.is_empty() { "#" } else { "" };
+        format!("{sign}{key} = {}", list(&[defaults::globs(usual), more.to_vec()].concat()))
+    };
     let parts = [
         ("@language@", text(&project.language)),
         ("@root@", text(&project.root)),
@@ -18,8 +23,8 @@ pub fn render_toml(detected: &Detected) -> String {
         ("@warm_up@\n", tables("warm_up", warm_up)),
         ("@checks@\n", checks),
         ("@protected@", owned(defaults::PROTECTED)),
-        ("@test_paths@", owned(defaults::TEST_PATHS)),
-        ("@manifests@", owned(defaults::MANIFESTS)),
+        ("@test_paths@", extended("test_paths", defaults::TEST_PATHS, test_paths)),
+        ("@manifests@", extended("manifests", defaults::MANIFESTS, manifests)),
     ];
     let template = include_str!("gatewright.toml.template").to_owned();
     parts.into_iter().fold(template, |text, (place, value)| text.replace(place, &value))
@@ -38,11 +43,8 @@ fn tables(key: &str, commands: &[CommandSpec]) -> String {
 }
 
 fn table(key: &str, name: &str, command: &str, format: Option<TestFormat>) -> String {
-    let format = match format {
-        Some(TestFormat::CargoTest) => "format = \"cargo_test\"\n",
-        Some(TestFormat::Plain) => "format = \"plain\"\n",
-        None => "",
-    };
+    let word = TestFormat::NAMES.iter().find(|(_, known)| Some(*known) == format).map(|(word, _)| *word);
+    let format = word.map(|word| format!("format = {}\n", text(word))).unwrap_or_default();
     format!("[[{key}]]\nname = {}\ncommand = {}\n{format}\n", text(name), text(command))
 }
 
@@ -54,12 +56,24 @@ mod tests {
     use crate::{ProjectFile, detect};
 
     fn detected(files: &[&str]) -> Detected {
-        detect(files, &|_| Some("[package]\nname = \"a\"".into())).unwrap()
+        let text = |name: &str| match name {
+            "Cargo.toml" => "[package]\nname = \"a\"".into(),
+            "package.json" => "{\"scripts\": {\"test\": \"jest\"}}".into(),
+            _ => "module a".into(),
+        };
+        detect(files, &|name| Some(text(name))).unwrap()
     }
 
     #[test]
     fn the_file_says_what_was_detected() {
-        for files in [&["Cargo.toml"][..], &["Cargo.toml", "Cargo.lock"]] {
+        let projects = [
+            &["Cargo.toml"][..],
+            &["Cargo.toml", "Cargo.lock"],
+            &["package.json", "package-lock.json"],
+            &["requirements.txt", "tests/test_a.py"],
+            &["a/go.mod", "a/a_test.go"],
+        ];
+        for files in projects {
             let detected = detected(files);
             assert_eq!(ProjectFile::parse(&render_toml(&detected)).unwrap(), ProjectFile::from_detected(detected));
         }

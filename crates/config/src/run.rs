@@ -24,9 +24,9 @@ pub struct RunConfig {
     pub project: Project,
     /// Commands that fetch dependencies: network on, on the base commit only, in order; the first failure ends the run.
     pub setup: Vec<CommandSpec>,
-    /// Files that setup may make in its copy of the base and that a tree without them gets for its checks (`Cargo.lock` of
-    /// a project that does not keep one). Paths relative to the project's root. They are no part of a tree's hash, of a
-    /// snapshot or of a change set.
+    /// What setup may make in its copy of the base and checks need. A file (`Cargo.lock` of a project that does not keep one)
+    /// is given to a tree that has none; of a folder (`.venv`, `node_modules`) every tree gets its own copy, and no change may
+    /// write there. Paths relative to the project's root. They are no part of a tree's hash, of a snapshot or of a change set.
     pub setup_files: Vec<String>,
     /// Commands that build the base's tests once, after setup and without network, so that each check begins with a copy
     /// of that build. A failure costs only time: the baseline check shows it.
@@ -59,7 +59,7 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Project {
-    /// `rust`, or another word for people and prompts.
+    /// `rust`, `python`, `node` or `go`, whose programs commands then see; or another word for people and prompts.
     pub language: String,
     /// The folder in the repository where setup and checks run; `.` is the repository's root.
     pub root: String,
@@ -89,20 +89,45 @@ pub struct CheckSpec {
     pub name: String,
     /// The line that `/bin/sh -c` runs in the project's root.
     pub command: String,
-    /// How its output names tests.
+    /// How it names tests.
     #[serde(default)]
     pub format: TestFormat,
 }
 
-/// How a command's output names tests.
+/// How a command names tests: in what it prints, or in a report that it writes to the file `$GATEWRIGHT_REPORT`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestFormat {
     /// `cargo test`: test names are read from it.
     CargoTest,
+    /// A report in JUnit's form: pytest, node's runner, vitest, mocha and most others can write it.
+    Junit,
+    /// jest's report (`--json --outputFile`).
+    JestJson,
+    /// What `go test -json` prints.
+    GoJson,
+    /// What `python -m unittest --verbose` prints.
+    Unittest,
     /// Only the exit code counts.
     #[default]
     Plain,
+}
+
+impl TestFormat {
+    /// The words of the settings file.
+    pub(crate) const NAMES: [(&'static str, Self); 6] = [
+        ("cargo_test", Self::CargoTest),
+        ("junit", Self::Junit),
+        ("jest_json", Self::JestJson),
+        ("go_json", Self::GoJson),
+        ("unittest", Self::Unittest),
+        ("plain", Self::Plain),
+    ];
+
+    /// Whether the command writes a report to the file `$GATEWRIGHT_REPORT`.
+    pub fn is_by_report(self) -> bool {
+        matches!(self, Self::Junit | Self::JestJson)
+    }
 }
 
 /// How much confinement is asked for.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ForgeError;
 use crate::git::Call;
-use crate::tree::first_names;
+use crate::tree::paths;
 
 /// A git repository on this machine.
 #[derive(Clone, Debug)]
@@ -87,15 +87,15 @@ impl LocalGit {
         Ok(paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect())
     }
 
-    /// The names in a folder of a working tree: those that git keeps, or with `untracked` those too that it would not
+    /// The paths of files in a folder of a working tree, relative to it: those that git keeps, or with `untracked` those too that it would not
     /// ignore. Needs no commit.
     ///
     /// # Errors
     /// [`ForgeError::Git`] if it is no working tree; [`ForgeError::NoGit`].
-    pub async fn names_in_work_tree(folder: &Path, untracked: bool) -> Result<Vec<String>, ForgeError> {
+    pub async fn paths_in_work_tree(folder: &Path, untracked: bool) -> Result<Vec<String>, ForgeError> {
         let more: &[&str] = if untracked { &["--others", "--exclude-standard"] } else { &[] };
         let listed = Call::new("ls-files").discovering_in(folder).args(["-z", "--cached"]).args(more);
-        Ok(first_names(&listed.bytes(&[]).await?))
+        Ok(paths(&listed.bytes(&[]).await?))
     }
 
     /// Settings that empty every filter the repository names: they are programs.

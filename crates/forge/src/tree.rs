@@ -58,13 +58,13 @@ impl LocalGit {
         lines.map(|line| entry(line).ok_or_else(|| strange(line))).collect()
     }
 
-    /// The names in the root folder of a commit.
+    /// The paths of all files of a commit.
     ///
     /// # Errors
     /// [`ForgeError::Git`]
-    pub async fn root_names(&self, commit: &str) -> Result<Vec<String>, ForgeError> {
-        let listed = self.call("ls-tree").args(["-z", "--name-only", "--full-tree", commit]).bytes(&[]).await?;
-        Ok(first_names(&listed))
+    pub async fn paths_at(&self, commit: &str) -> Result<Vec<String>, ForgeError> {
+        let listed = self.call("ls-tree").args(["-r", "-z", "--name-only", "--full-tree", commit]).bytes(&[]).await?;
+        Ok(paths(&listed))
     }
 
     /// The text of a file as a commit has it; `None` if the commit has nothing of this name.
@@ -92,12 +92,10 @@ pub fn text(path: &str, bytes: Vec<u8>) -> Result<String, ForgeError> {
         .map_err(|error| ForgeError::NoText { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
 }
 
-/// The first part of each of these paths, once.
-pub(crate) fn first_names(listed: &[u8]) -> Vec<String> {
+/// Paths between zero bytes, each once.
+pub(crate) fn paths(listed: &[u8]) -> Vec<String> {
     let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
-    let first =
-        |path: &[u8]| String::from_utf8_lossy(path.split(|byte| *byte == b'/').next().unwrap_or(path)).into_owned();
-    paths.map(first).collect::<BTreeSet<_>>().into_iter().collect()
+    paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// `100644 blob OBJECT    SIZE\tPATH`; a submodule has the size `-`.

@@ -2,10 +2,20 @@
 
 mod canonical;
 mod cargo_test;
+mod go_test;
+mod jest;
+mod junit;
+mod parsed;
+mod unittest;
 
 pub use canonical::{TAIL_BYTES, canonical_tail};
-pub use cargo_test::{ParsedTests, parse_cargo_test};
+pub use cargo_test::parse_cargo_test;
+pub use go_test::parse_go_test;
+pub use jest::parse_jest;
+pub use junit::parse_junit;
+pub use parsed::ParsedTests;
 use serde::{Deserialize, Serialize};
+pub use unittest::parse_unittest;
 
 use crate::run::Priority;
 use crate::snapshot::SnapshotRef;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use run_model::evidence::{EVIDENCE_SCHEMA, Evidence};
-use run_model::{Clock, Sha256};
+use run_model::{Clock, RepoPath, Sha256};
 use sandbox::Sandbox;
 use tokio::sync::Mutex;
 
@@ -14,7 +14,7 @@ use crate::error::{At, RunnerError};
 use crate::folders;
 use crate::inputs::Inputs;
 use crate::preparation::Prepared;
-use crate::reading;
+use crate::reading::{self, Written};
 use crate::workspace::Workspace;
 
 /// This machine, as far as measuring is concerned.
@@ -74,7 +74,9 @@ impl Bench {
             let outcome = environment.run(workspace, &check.command, phase).await?;
             layers = outcome.layers.iter().map(ToString::to_string).collect();
             let replacements = environment.replacements(workspace, prepared.dependencies()).await?;
-            commands.push(reading::evidence(check, outcome, &replacements));
+            let folder = environment.folder(workspace).await?;
+            let written = Written { outcome, report: workspace.report(), folder };
+            commands.push(reading::evidence(check, written, &replacements));
         }
         Ok(Evidence {
             schema: EVIDENCE_SCHEMA,
@@ -101,8 +103,9 @@ impl Bench {
             prepared.copy_build(&workspace).await?;
             prepared
         };
-        let (laid, given, files) = (workspace.clone(), inputs.clone(), prepared.files().to_owned());
-        let sha256 = blocking(move || lay_out(&laid, &given, &files)).await?;
+        let (laid, given, closed) = (workspace.clone(), inputs.clone(), prepared.folders(inputs)?);
+        let sha256 = blocking(move || lay_out(&laid, &given, &closed)).await?;
+        prepared.add_files(&workspace, inputs).await?;
         Ok(Tree { workspace, prepared, sha256 })
     }
 }
@@ -114,19 +117,15 @@ struct Tree {
     sha256: Sha256,
 }
 
-/// Lays overlay and held-out files over the base; the hash of what is there then, without the files of setup.
-fn lay_out(workspace: &Workspace, inputs: &Inputs, setup_files: &Path) -> Result<Sha256, RunnerError> {
+/// Lays overlay and held-out files over the base, outside of the closed folders; the hash of what is there then.
+fn lay_out(workspace: &Workspace, inputs: &Inputs, closed: &[RepoPath]) -> Result<Sha256, RunnerError> {
     if let Some(overlay) = &inputs.overlay {
-        workspace.lay(overlay)?;
+        workspace.lay(overlay, closed)?;
     }
     if let Some(archive) = &inputs.held_out {
-        workspace.lay_archive(archive)?;
+        workspace.lay_archive(archive, closed)?;
     }
-    let hash = workspace.hash()?;
-    for file in inputs.setup_files()? {
-        workspace.add(&file, &setup_files.join(file.as_str()))?;
-    }
-    Ok(hash)
+    workspace.hash()
 }
 
 /// Runs work that waits for the disk, off the threads that wait for everything else.

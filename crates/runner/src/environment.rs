@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use config::{RunConfig, SandboxMode};
-use sandbox::toolchain::{self, Toolchain};
+use config::{Project, RunConfig, SandboxMode};
+use sandbox::toolchain::{self, TOOLS, Toolchain, ToolchainError};
 use sandbox::{Command, Limits, Mode, Outcome, Sandbox};
 
 use crate::error::{At, RunnerError};
+use crate::languages::{self, Place};
+use crate::registries::Registries;
 use crate::workspace::Workspace;
 
 const SHELL: &str = "/bin/sh";
-const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Where a check may write what its tests did.
+const REPORT: &str = "GATEWRIGHT_REPORT";
 /// How the machine reaches the network, which only setup is told.
 const NETWORK_VARIABLES: [&str; 8] =
     ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -23,7 +26,10 @@ const CARGO_SETTINGS: [&str; 3] = ["source", "net", "http"];
 #[derive(Clone, Copy)]
 pub(crate) enum Phase<'a> {
     /// Fetches dependencies into the workspace, with the network.
-    Setup,
+    Setup {
+        /// Where packages come from.
+        registries: &'a Registries,
+    },
     /// Builds the base, without network.
     WarmUp {
         /// What was fetched, read-only.
@@ -36,52 +42,62 @@ pub(crate) enum Phase<'a> {
     },
 }
 
+/// The programs that a project's language and commands need, as they lie on this machine; `repository` is its folder.
+///
+/// # Errors
+/// [`ToolchainError`] names what is missing, and the cure.
+pub async fn find_toolchain(config: &RunConfig, repository: &Path) -> Result<Toolchain, ToolchainError> {
+    toolchain::find(&config.project.language, &tools(config), &caller(), repository).await
+}
+
+/// The environment of this process, as far as it is text.
+fn caller() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 /// How this machine runs the commands of one run.
 pub(crate) struct Environment {
     sandbox: Sandbox,
     mode: Mode,
     config: RunConfig,
-    toolchain: Option<Toolchain>,
-    network_variables: BTreeMap<String, String>,
+    toolchain: Toolchain,
+    caller: BTreeMap<String, String>,
 }
 
 impl Environment {
     /// Finds the toolchain that the project's language and files ask for.
     pub(crate) async fn find(sandbox: &Sandbox, config: &RunConfig, base: &Workspace) -> Result<Self, RunnerError> {
-        let caller: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        let toolchain = match config.project.language.as_str() {
-            "rust" => Some(toolchain::rust(&caller, &base.tree().join(&config.project.root)).await?),
-            _ => None,
-        };
+        let toolchain = find_toolchain(config, &base.tree().join(&config.project.root)).await?;
         let mode = match config.sandbox {
             SandboxMode::Auto => Mode::Auto,
             SandboxMode::None => Mode::None,
         };
-        let of_network = |name: &&str| caller.get(*name).map(|value| ((*name).to_owned(), value.clone()));
-        let network_variables = NETWORK_VARIABLES.iter().filter_map(of_network).collect();
-        Ok(Self { sandbox: sandbox.clone(), mode, config: config.clone(), toolchain, network_variables })
+        Ok(Self { sandbox: sandbox.clone(), mode, config: config.clone(), toolchain, caller: caller() })
+    }
+
+    /// Where packages come from, for setup.
+    pub(crate) async fn registries(&self) -> Registries {
+        Registries::find(&self.config.project.language, &self.toolchain, &self.caller).await
     }
 
     /// What makes one toolchain's builds unusable for another.
     pub(crate) fn identity(&self) -> &str {
-        self.toolchain.as_ref().map_or("", |toolchain| &toolchain.identity)
+        &self.toolchain.identity
     }
 
     /// Puts the user's registry settings where cargo looks for them; credentials stay where they are. Only setup is told of
     /// a proxy, since its address may hold a password.
     pub(crate) fn seed(&self, dependencies: &Path, phase: Phase<'_>) -> Result<(), RunnerError> {
-        let Some(home) = self.toolchain.as_ref().and_then(|toolchain| toolchain.cargo_home.as_ref()) else {
-            return Ok(());
-        };
+        let Some(home) = &self.toolchain.cargo_home else { return Ok(()) };
         let Ok(settings) = fs::read_to_string(home.join("config.toml")) else { return Ok(()) };
         let path = dependencies.join("config.toml");
         let settings: toml::Table =
             settings.parse().map_err(|problem| RunnerError::unreadable("config.toml of cargo", &problem))?;
         let mut shared: toml::Table =
             settings.into_iter().filter(|(key, _)| CARGO_SETTINGS.contains(&key.as_str())).collect();
-        if !matches!(phase, Phase::Setup)
+        if !matches!(phase, Phase::Setup { .. })
             && let Some(http) = shared.get_mut("http").and_then(toml::Value::as_table_mut)
         {
             http.remove("proxy");
@@ -98,23 +114,25 @@ impl Environment {
     ) -> Result<Outcome, RunnerError> {
         let inside = self.inside(workspace).await?;
         let mut read_only = self.config.read_only.clone();
-        read_only.extend(self.toolchain.iter().flat_map(|toolchain| toolchain.read_only.clone()));
+        read_only.extend(self.toolchain.read_only.clone());
         let home = match phase {
-            Phase::Setup => inside.dependencies(),
+            Phase::Setup { registries } => {
+                read_only.extend(registries.files());
+                inside.dependencies()
+            }
             Phase::WarmUp { dependencies } | Phase::Check { dependencies } => {
                 read_only.push(dependencies.to_owned());
                 dependencies.to_owned()
             }
         };
-        let network = matches!(phase, Phase::Setup);
         let command = Command {
             program: SHELL.into(),
             args: vec!["-c".into(), line.to_owned()],
             cwd: inside.tree().join(&self.config.project.root),
-            env: self.variables(&inside, &home, network),
+            env: self.variables(&inside, &home, phase),
             workspace: workspace.root().to_owned(),
             read_only,
-            network,
+            network: matches!(phase, Phase::Setup { .. }),
             limits: self.limits(phase),
         };
         let outcome = self.sandbox.run(self.mode, &command).await?;
@@ -139,9 +157,15 @@ impl Environment {
             (text(inside.root()), "<workspace>".into()),
             (text(dependencies), "<dependencies>".into()),
         ];
-        let roots = self.toolchain.iter().flat_map(|toolchain| &toolchain.read_only);
+        let roots = self.toolchain.read_only.iter();
         replacements.extend(roots.map(|root| (text(root), "<toolchain>".into())));
         Ok(replacements)
+    }
+
+    /// The folder in which commands run, as they see it.
+    pub(crate) async fn folder(&self, workspace: &Workspace) -> Result<String, RunnerError> {
+        let root = self.inside(workspace).await?.tree().join(&self.config.project.root);
+        Ok(text(&root.components().collect::<PathBuf>()))
     }
 
     /// The workspace by its paths inside.
@@ -149,26 +173,26 @@ impl Environment {
         Ok(Workspace::at(self.sandbox.workspace_inside(self.mode, workspace.root()).await?))
     }
 
-    fn variables(&self, inside: &Workspace, dependencies: &Path, network: bool) -> BTreeMap<String, String> {
-        let path = self.toolchain.as_ref().map_or(SYSTEM_PATH, |toolchain| &toolchain.path);
-        let mut variables = BTreeMap::from([
-            ("PATH".into(), path.to_owned()),
+    fn variables(&self, inside: &Workspace, dependencies: &Path, phase: Phase<'_>) -> BTreeMap<String, String> {
+        let Project { language, root } = &self.config.project;
+        let place = Place { inside, root, dependencies, network: matches!(phase, Phase::Setup { .. }) };
+        let first = languages::program_folders(language, &place);
+        let mut variables = languages::variables(language, &place);
+        variables.extend([
+            ("PATH".into(), self.toolchain.path(&first)),
             ("HOME".into(), text(&inside.home())),
             ("LANG".into(), "C.UTF-8".into()),
             ("TERM".into(), "dumb".into()),
             ("NO_COLOR".into(), "1".into()),
         ]);
-        if network {
-            variables.extend(self.network_variables.clone());
-        }
-        if self.toolchain.is_some() {
-            variables.extend([
-                ("CARGO_HOME".into(), text(dependencies)),
-                ("CARGO_TARGET_DIR".into(), text(&inside.target())),
-                ("CARGO_INCREMENTAL".into(), "0".into()),
-                ("CARGO_TERM_COLOR".into(), "never".into()),
-                ("CARGO_NET_OFFLINE".into(), (!network).to_string()),
-            ]);
+        match phase {
+            Phase::Setup { registries } => {
+                let of_network = NETWORK_VARIABLES.iter().filter_map(|name| self.caller.get_key_value(*name));
+                variables.extend(of_network.map(|(name, value)| (name.clone(), value.clone())));
+                variables.extend(registries.variables.clone());
+            }
+            Phase::Check { .. } => drop(variables.insert(REPORT.into(), text(&inside.report()))),
+            Phase::WarmUp { .. } => {}
         }
         variables
     }
@@ -176,7 +200,7 @@ impl Environment {
     fn limits(&self, phase: Phase<'_>) -> Limits {
         let bounds = &self.config.limits;
         let wall_seconds = match phase {
-            Phase::Setup | Phase::WarmUp { .. } => bounds.setup_wall_seconds,
+            Phase::Setup { .. } | Phase::WarmUp { .. } => bounds.setup_wall_seconds,
             Phase::Check { .. } => bounds.check_wall_seconds,
         };
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
@@ -194,6 +218,15 @@ impl Environment {
     }
 }
 
+/// The programs beside the language's own that the commands name.
+fn tools(config: &RunConfig) -> Vec<&'static str> {
+    let checks = config.checks.iter().map(|check| &check.command);
+    let lines: Vec<&String> =
+        config.setup.iter().chain(&config.warm_up).map(|command| &command.command).chain(checks).collect();
+    let named = |tool: &&str| lines.iter().any(|line| line.split_whitespace().any(|word| word == *tool));
+    TOOLS.into_iter().filter(named).collect()
+}
+
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -208,21 +241,23 @@ mod tests {
         let settings = "[http]\nproxy = \"http://user:word@proxy\"\ntimeout = 7\n[registry]\ntoken = \"t\"\n";
         fs::write(folder.path().join("config.toml"), settings).unwrap();
         let home = Some(folder.path().to_owned());
-        let toolchain =
-            Toolchain { identity: String::new(), path: String::new(), read_only: Vec::new(), cargo_home: home };
+        let toolchain = Toolchain { cargo_home: home, ..Toolchain::default() };
         let environment = Environment {
             sandbox: Sandbox::new(),
             mode: Mode::None,
             config: RunConfig::default(),
-            toolchain: Some(toolchain),
-            network_variables: BTreeMap::new(),
+            toolchain,
+            caller: BTreeMap::new(),
         };
         let dependencies = tempfile::tempdir().unwrap();
         let seeded = |phase| {
             environment.seed(dependencies.path(), phase).unwrap();
             fs::read_to_string(dependencies.path().join("config.toml")).unwrap()
         };
-        let (setup, check) = (seeded(Phase::Setup), seeded(Phase::Check { dependencies: dependencies.path() }));
+        let (setup, check) = (
+            seeded(Phase::Setup { registries: &Registries::default() }),
+            seeded(Phase::Check { dependencies: dependencies.path() }),
+        );
         assert!(setup.contains("user:word") && !setup.contains("token"), "{setup}");
         assert!(!check.contains("user:word") && check.contains("timeout = 7"), "{check}");
     }

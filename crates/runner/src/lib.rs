@@ -7,13 +7,16 @@ mod error;
 mod folders;
 mod inputs;
 mod jobs;
+mod languages;
 mod preparation;
 mod queue;
 mod reading;
+mod registries;
 pub mod remote;
 mod runner;
 mod workspace;
 
+pub use environment::find_toolchain;
 pub use error::RunnerError;
 pub use jobs::{Input, Jobs};
 pub use queue::StoreJobs;

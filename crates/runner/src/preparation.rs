@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use run_model::Sha256;
+use run_model::{RepoPath, Sha256};
 use sandbox::Outcome;
 
 use crate::cache::{Cache, Kind};
@@ -16,7 +16,8 @@ use crate::inputs::Inputs;
 use crate::reading;
 use crate::workspace::Workspace;
 
-/// What setup left: fetched dependencies (read-only from now on), files that every tree is given, and the base's build.
+/// What setup left: fetched dependencies (read-only from now on), files and folders that every tree is given a copy of, and
+/// the base's build.
 pub(crate) struct Prepared {
     dependencies: PathBuf,
     files: PathBuf,
@@ -57,9 +58,18 @@ impl Prepared {
         &self.dependencies
     }
 
-    /// The files that setup made, by their paths in the tree.
-    pub(crate) fn files(&self) -> &Path {
-        &self.files
+    /// The folders of the tree that setup made.
+    pub(crate) fn folders(&self, inputs: &Inputs) -> Result<Vec<RepoPath>, RunnerError> {
+        let made = inputs.setup_files()?;
+        Ok(made.into_iter().filter(|path| self.files.join(path.as_str()).is_dir()).collect())
+    }
+
+    /// Gives a workspace its own copy of what setup made in the tree.
+    pub(crate) async fn add_files(&self, workspace: &Workspace, inputs: &Inputs) -> Result<(), RunnerError> {
+        for path in inputs.setup_files()? {
+            workspace.add(&path, &self.files.join(path.as_str())).await?;
+        }
+        Ok(())
     }
 
     /// Gives a workspace its own writable copy of the base's build.
@@ -81,9 +91,11 @@ impl Preparation<'_> {
         let workspace = Workspace::create(&self.work.join("setup"), self.inputs).await?;
         let fetched = workspace.dependencies();
         fs::create_dir(&fetched).at(&fetched)?;
-        self.environment.seed(&fetched, Phase::Setup)?;
+        let registries = self.environment.registries().await;
+        let phase = Phase::Setup { registries: &registries };
+        self.environment.seed(&fetched, phase)?;
         for setup in &self.inputs.config.setup {
-            let outcome = self.environment.run(&workspace, &setup.command, Phase::Setup).await?;
+            let outcome = self.environment.run(&workspace, &setup.command, phase).await?;
             if outcome.exit != sandbox::Exit::Code(0) {
                 return Err(self.failure(&workspace, &setup.command, outcome).await?);
             }
@@ -99,9 +111,7 @@ impl Preparation<'_> {
     /// Builds the base's tests, confined and without network. A failure costs only time: the baseline check will show it.
     async fn warm_up(&self) -> Result<(), RunnerError> {
         let workspace = Workspace::create(&self.work.join("build"), self.inputs).await?;
-        for file in self.inputs.setup_files()? {
-            workspace.add(&file, &self.prepared.files.join(file.as_str()))?;
-        }
+        self.prepared.add_files(&workspace, self.inputs).await?;
         for command in &self.inputs.config.warm_up {
             let phase = Phase::WarmUp { dependencies: &self.prepared.dependencies };
             let outcome = self.environment.run(&workspace, &command.command, phase).await?;

@@ -71,6 +71,11 @@ impl Workspace {
         self.root.join("target")
     }
 
+    /// Where a check may write its report: beside the tree, so that no file of a change stands there.
+    pub(crate) fn report(&self) -> PathBuf {
+        self.root.join("report")
+    }
+
     /// Where setup fetches to.
     pub(crate) fn dependencies(&self) -> PathBuf {
         self.root.join("dependencies")
@@ -93,9 +98,10 @@ impl Workspace {
         })
     }
 
-    /// Lays edits over the tree. They are new, so that build tools see them as changed.
-    pub(crate) fn lay(&self, overlay: &Overlay) -> Result<(), RunnerError> {
+    /// Lays edits over the tree, none of them into a closed folder. They are new, so that build tools see them as changed.
+    pub(crate) fn lay(&self, overlay: &Overlay, closed: &[RepoPath]) -> Result<(), RunnerError> {
         for (path, edit) in &overlay.0 {
+            refuse_closed(path.as_str(), closed)?;
             let place = self.place(path.as_str())?;
             match edit {
                 Edit::Write(content) => write_file(&place, &mut content.as_bytes())?,
@@ -109,16 +115,24 @@ impl Workspace {
     }
 
     /// Lays an archive's regular files over the tree, as edits.
-    pub(crate) fn lay_archive(&self, archive: &[u8]) -> Result<(), RunnerError> {
+    pub(crate) fn lay_archive(&self, archive: &[u8], closed: &[RepoPath]) -> Result<(), RunnerError> {
         within(Bounds::SNAPSHOT, "the held-out archive", archive, |entry| match entry.kind {
-            Kind::File { .. } => write_file(&self.place(&String::from_utf8_lossy(&entry.path))?, entry.content),
+            Kind::File { .. } => {
+                let path = String::from_utf8_lossy(&entry.path);
+                refuse_closed(&path, closed)?;
+                write_file(&self.place(&path)?, entry.content)
+            }
             Kind::Link(_) => Ok(()),
         })
     }
 
-    /// Gives the tree a file that setup made, if setup made it and the tree has none.
-    pub(crate) fn add(&self, path: &RepoPath, from: &Path) -> Result<(), RunnerError> {
+    /// Gives the tree what setup made there, if it made it: a file if the tree has none, a folder in place of the tree's own.
+    pub(crate) async fn add(&self, path: &RepoPath, from: &Path) -> Result<(), RunnerError> {
         let place = self.place(path.as_str())?;
+        if from.is_dir() {
+            folders::remove(&place)?;
+            return folders::copy(from, &place).await;
+        }
         if !from.is_file() || fs::symlink_metadata(&place).is_ok() {
             return Ok(());
         }
@@ -126,14 +140,18 @@ impl Workspace {
         make_old(&place)
     }
 
-    /// Keeps a file of the tree that setup made; nothing but a regular file is followed.
+    /// Keeps a file or a folder of the tree that setup made; a link is not followed.
     pub(crate) fn keep(&self, path: &RepoPath, to: &Path) -> Result<(), RunnerError> {
         let place = self.place(path.as_str())?;
-        if !fs::symlink_metadata(&place).is_ok_and(|found| found.is_file()) {
-            return Ok(());
-        }
+        let Ok(found) = fs::symlink_metadata(&place) else { return Ok(()) };
         to.parent().map_or(Ok(()), fs::create_dir_all).at(to)?;
-        fs::copy(&place, to).map(drop).at(to)
+        if found.is_dir() {
+            fs::rename(&place, to).at(to)
+        } else if found.is_file() {
+            fs::copy(&place, to).map(drop).at(to)
+        } else {
+            Ok(())
+        }
     }
 
     /// The hash of every path, kind and content of the tree.
@@ -178,6 +196,19 @@ fn within(
         RunnerError::Archive { problem, .. } => RunnerError::Archive { what: what.to_owned(), problem },
         other => other,
     })
+}
+
+/// What setup made is nobody's to change: it would be the project's own interpreter.
+fn refuse_closed(path: &str, closed: &[RepoPath]) -> Result<(), RunnerError> {
+    let is_inside = |folder: &&RepoPath| {
+        path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match closed.iter().find(is_inside) {
+        Some(folder) => {
+            Err(RunnerError::Refused(format!("{path} lies in {folder}, which setup makes: no change is laid there")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Replaces a file's content and keeps its mode; a new file is a plain one, and what is no file is left alone.

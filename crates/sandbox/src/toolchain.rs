@@ -1,36 +1,59 @@
-//! Where the Rust toolchain really lies, for a command that may see nothing else.
+//! Where a language's programs really lie, for a command that may see nothing else.
 //!
 //! Version managers put small programs on the `PATH` that find the real ones by files in the user's home; inside
 //! they would find nothing, and outside they may install what a repository asks for. So the real programs are looked
 //! up once, and only they are shown.
 
+mod go;
+mod node;
+mod programs;
+mod python;
+mod rust;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
+/// The languages whose programs are found; a project in another one makes do with the system's own.
+pub const LANGUAGES: [&str; 4] = ["rust", "python", "node", "go"];
+/// Programs that a project's commands may name and that do not come with its language.
+pub const TOOLS: [&str; 3] = ["uv", "poetry", "pnpm"];
+
+/// Where the system's own programs lie.
+const SYSTEM_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 /// A toolchain by real paths.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Toolchain {
-    /// What it calls itself: the whole answer of `rustc -vV`, for cache keys.
+    /// What it calls itself (the whole answer of `rustc -vV`, of `node --version`), for cache keys.
     pub identity: String,
-    /// The `PATH` to run it with.
-    pub path: String,
+    /// Folders of programs, those of the language first; the system's own come after them.
+    pub folders: Vec<PathBuf>,
     /// What a command must see of it, for [`crate::Command::read_only`].
     pub read_only: Vec<PathBuf>,
     /// The user's cargo home, where a registry's settings may lie; never shown as a whole, it can hold credentials.
     pub cargo_home: Option<PathBuf>,
 }
 
+impl Toolchain {
+    /// The `PATH` to run it with, in which these folders come first.
+    pub fn path(&self, first: &[PathBuf]) -> String {
+        let folders = first.iter().chain(&self.folders).map(|folder| folder.to_string_lossy().into_owned());
+        folders.chain([SYSTEM_PATH.to_owned()]).collect::<Vec<_>>().join(":")
+    }
+}
+
 /// Why no toolchain was found.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolchainError {
-    /// Install Rust, or put `rustc` on the `PATH`.
-    #[error("could not run `{program}`; is Rust installed and on the PATH?")]
+    /// It is not installed, or not on the `PATH`.
+    #[error("could not run `{program}`, which this project needs: {cure}")]
     NotFound {
         /// The program.
         program: String,
+        /// How to get it.
+        cure: &'static str,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -61,128 +84,62 @@ pub enum ToolchainError {
     },
 }
 
-/// Finds the Rust toolchain that a repository asks for, or else the default one.
+/// Finds the programs of a language, one of [`LANGUAGES`], and of `tools`, some of [`TOOLS`]; nothing for another language.
 ///
-/// `environment` is the caller's; of it `PATH`, `HOME`, `CARGO_HOME`, `RUSTUP_HOME` and `RUSTUP_TOOLCHAIN` are used. Of the
-/// repository only the channel in `rust-toolchain.toml` is: nothing that lies in it is run, nothing is installed.
+/// `environment` is the caller's. Nothing that lies in the repository is run, and nothing is installed.
 ///
 /// # Errors
 /// [`ToolchainError`] by what to do next.
-pub async fn rust(environment: &BTreeMap<String, String>, repository: &Path) -> Result<Toolchain, ToolchainError> {
-    let mut asked: BTreeMap<&str, String> = BTreeMap::new();
-    for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
-        asked.extend(environment.get(name).map(|value| (name, value.clone())));
+pub async fn find(
+    language: &str,
+    tools: &[&str],
+    environment: &BTreeMap<String, String>,
+    repository: &Path,
+) -> Result<Toolchain, ToolchainError> {
+    match language {
+        "rust" => rust::find(environment, repository).await,
+        "python" => python::find(environment, tools).await,
+        "node" => node::find(environment, tools).await,
+        "go" => go::find(environment).await,
+        _ => Ok(Toolchain::default()),
     }
-    asked.extend(channel(repository)?.map(|channel| ("RUSTUP_TOOLCHAIN", channel)));
-    asked.insert("RUSTUP_AUTO_INSTALL", "0".to_owned());
-    let sysroot = ask(&asked, Path::new("rustc"), &["--print", "sysroot"]).await?;
-    let sysroot = Path::new(sysroot.trim());
-    let sysroot = sysroot.canonicalize().unwrap_or_else(|_| sysroot.to_owned());
-    let bin = sysroot.join("bin");
-    let identity = ask(&asked, &bin.join("rustc"), &["-vV"]).await?;
-    let home = environment.get("HOME").map(|home| Path::new(home).join(".cargo"));
-    let cargo_home =
-        environment.get("CARGO_HOME").map(PathBuf::from).or(home).and_then(|home| home.canonicalize().ok());
-    // Cargo's own programs first; subcommands that the user installed after them.
-    let installed = cargo_home.as_ref().map(|home| home.join("bin")).filter(|bin| bin.is_dir());
-    let directories = [Some(bin.clone()), installed.clone(), Some("/usr/bin".into()), Some("/bin".into())];
-    let path: Vec<String> =
-        directories.into_iter().flatten().map(|directory| directory.to_string_lossy().into_owned()).collect();
-    Ok(Toolchain {
-        identity,
-        path: path.join(":"),
-        read_only: [sysroot].into_iter().chain(installed).collect(),
-        cargo_home,
-    })
 }
 
-async fn ask(environment: &BTreeMap<&str, String>, program: &Path, args: &[&str]) -> Result<String, ToolchainError> {
-    let name = || program.display().to_string();
-    let output = Command::new(program)
-        .args(args)
-        .env_clear()
-        .envs(environment)
-        // Not in the repository: a version manager would read its files there.
-        .current_dir("/")
-        .output()
-        .await
-        .map_err(|source| ToolchainError::NotFound { program: name(), source })?;
-    if !output.status.success() {
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(ToolchainError::Failed { program: name(), message });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
+/// How programs are asked about themselves: with few variables, and not in the repository, whose files a version manager
+/// would read there.
+struct Asking(BTreeMap<&'static str, String>);
 
-/// The channel that a repository's toolchain file names, in either of its two spellings.
-fn channel(repository: &Path) -> Result<Option<String>, ToolchainError> {
-    for name in ["rust-toolchain.toml", "rust-toolchain"] {
-        let path = repository.join(name);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(ToolchainError::File { path, message: error.to_string() }),
-        };
-        return channel_in(&path, &text);
+impl Asking {
+    /// With `PATH`, `HOME` and these variables of the caller.
+    fn of(environment: &BTreeMap<String, String>, names: &[&'static str]) -> Self {
+        let names = ["PATH", "HOME"].iter().chain(names);
+        Self(names.filter_map(|name| Some((*name, environment.get(*name)?.clone()))).collect())
     }
-    Ok(None)
-}
 
-fn channel_in(path: &Path, text: &str) -> Result<Option<String>, ToolchainError> {
-    let channel = if text.contains('[') {
-        let file: toml::Table = text.parse().map_err(|error: toml::de::Error| ToolchainError::File {
-            path: path.to_owned(),
-            message: error.message().to_owned(),
-        })?;
-        let toolchain = file.get("toolchain").and_then(toml::Value::as_table);
-        if toolchain.is_some_and(|toolchain| toolchain.contains_key("path")) {
-            return Err(ToolchainError::Unsupported { path: path.to_owned(), asked: "path".to_owned() });
+    /// Sets a variable, if there is a value.
+    fn set(&mut self, name: &'static str, value: Option<String>) {
+        self.0.extend(value.map(|value| (name, value)));
+    }
+
+    async fn ask(&self, program: &Path, args: &[&str], cure: &'static str) -> Result<String, ToolchainError> {
+        let name = || program.display().to_string();
+        let output = Command::new(program)
+            .args(args)
+            .env_clear()
+            .envs(&self.0)
+            .current_dir("/")
+            .output()
+            .await
+            .map_err(|source| ToolchainError::NotFound { program: name(), cure, source })?;
+        if !output.status.success() {
+            let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(ToolchainError::Failed { program: name(), message });
         }
-        toolchain.and_then(|toolchain| toolchain.get("channel")).and_then(toml::Value::as_str).map(str::to_owned)
-    } else {
-        Some(text.trim().to_owned())
-    };
-    match channel {
-        Some(channel) if !is_channel(&channel) => {
-            Err(ToolchainError::Unsupported { path: path.to_owned(), asked: channel })
-        }
-        channel => Ok(channel),
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 
-/// `stable`, `1.95.0`, `nightly-2026-01-01-x86_64-unknown-linux-gnu`: never a path.
-fn is_channel(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text.chars().all(|character| character.is_ascii_alphanumeric() || "-._".contains(character))
-}
-
+/// Held by every test that writes a program and runs it: another's child would hold the file open for writing, and then it
+/// is "busy".
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn channel_of(text: &str) -> Result<Option<String>, ToolchainError> {
-        channel_in(Path::new("rust-toolchain.toml"), text)
-    }
-
-    #[test]
-    fn both_spellings_name_a_channel() {
-        assert_eq!(channel_of("[toolchain]\nchannel = \"1.95.0\"\n").unwrap().as_deref(), Some("1.95.0"));
-        assert_eq!(channel_of("nightly-2026-01-01\n").unwrap().as_deref(), Some("nightly-2026-01-01"));
-        assert_eq!(channel_of("[toolchain]\ncomponents = []\n").unwrap(), None);
-    }
-
-    #[test]
-    fn a_toolchain_that_lies_in_the_repository_is_not_followed() {
-        assert!(channel_of("[toolchain]\npath = \"tools\"\n").unwrap_err().to_string().contains("`path`"));
-        for path in ["../evil", "/tmp/evil", ""] {
-            assert!(matches!(channel_of(path), Err(ToolchainError::Unsupported { .. })), "{path}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_missing_toolchain_says_what_to_do() {
-        let environment = BTreeMap::from([("PATH".to_owned(), "/nowhere".to_owned())]);
-        let error = rust(&environment, Path::new("/")).await.unwrap_err().to_string();
-        assert!(error.contains("is Rust installed"), "{error}");
-    }
-}
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

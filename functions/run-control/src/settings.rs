@@ -74,15 +74,16 @@ pub(crate) fn budget(config: &RunConfig) -> Budget {
 
 /// The settings of the project's file, or what its files say without one; and which it was.
 async fn of_project(context: &Context, snapshot: &SnapshotRef) -> Result<(RunConfig, &'static str), FunctionError> {
-    let files = root_files(context, snapshot).await?;
+    let (paths, texts) = files(context, snapshot).await?;
     let unusable = |problem: config::ConfigError| FunctionError::invalid(ProjectFile::NAME, problem);
-    if let Some(text) = files.get(ProjectFile::NAME) {
-        let text = text.as_deref().ok_or_else(|| FunctionError::invalid(ProjectFile::NAME, "is no text"))?;
+    if paths.iter().any(|path| path == ProjectFile::NAME) {
+        let text =
+            texts.get(ProjectFile::NAME).ok_or_else(|| FunctionError::invalid(ProjectFile::NAME, "is no text"))?;
         let project = ProjectFile::parse(text).map_err(unusable)?;
         return Ok((RunConfig::assemble(project, Overrides::default()).map_err(unusable)?, ProjectFile::NAME));
     }
-    let names: Vec<&str> = files.keys().map(String::as_str).collect();
-    let found = config::detect(&names, &|name| files.get(name).cloned().flatten());
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let found = config::detect(&paths, &|path| texts.get(path).cloned());
     let found = found.ok_or_else(|| {
         let cure = "run `gatewright init` in it, name the command that tests it, and commit the file";
         FunctionError::invalid(ProjectFile::NAME, format!("the base has none, and no checks were found: {cure}"))
@@ -91,23 +92,20 @@ async fn of_project(context: &Context, snapshot: &SnapshotRef) -> Result<(RunCon
     Ok((config, "detected settings"))
 }
 
-/// The files in the root of the base, with their text where it is text.
-async fn root_files(
+/// The paths of the base, and the texts that say how it is set up and checked.
+async fn files(
     context: &Context,
     snapshot: &SnapshotRef,
-) -> Result<BTreeMap<String, Option<String>>, FunctionError> {
+) -> Result<(Vec<String>, BTreeMap<String, String>), FunctionError> {
     let manifest = context.store.get_object(&snapshot.manifest_key).await?;
     let damaged = |problem: serde_json::Error| {
         FunctionError::new(ErrorName::Internal, format!("the manifest of the base is damaged: {problem}"))
     };
     let manifest: Manifest = serde_json::from_slice(&manifest).map_err(damaged)?;
-    let names = manifest.entries.into_iter().map(|entry| entry.path).filter(|path| !path.contains('/'));
-    let names: BTreeSet<String> = names.collect();
-    let paths: BTreeSet<RepoPath> = names.iter().filter_map(|name| RepoPath::new(name.as_str()).ok()).collect();
-    let mut texts = context.store.base_contents(snapshot, &paths).await?;
-    let text = |name: String| {
-        let text = RepoPath::new(name.as_str()).ok().and_then(|path| texts.remove(&path));
-        (name, text)
-    };
-    Ok(names.into_iter().map(text).collect())
+    let paths: Vec<String> = manifest.entries.into_iter().map(|entry| entry.path).collect();
+    let all: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let wanted = config::read_by_detection(&all).into_iter().chain([ProjectFile::NAME]);
+    let wanted: BTreeSet<RepoPath> = wanted.filter_map(|path| RepoPath::new(path).ok()).collect();
+    let texts = context.store.base_contents(snapshot, &wanted).await?;
+    Ok((paths, texts.into_iter().map(|(path, text)| (path.as_str().to_owned(), text)).collect()))
 }

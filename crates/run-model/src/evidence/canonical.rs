@@ -11,7 +11,10 @@ pub const TAIL_BYTES: usize = 16 * 1024;
 /// What varies between two runs of the same tree, and what stands in its place.
 static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
-        (r"\d+\.\d+ ?(?:s|ms|us|µs|ns)\b", "<time>"),
+        (r"\d+\.\d+ ?(?:s|ms|us|µs|ns)\b(?: \(\d+:\d\d:\d\d\))?", "<time>"),
+        (r"\(\d+ ?m?s\)", "(<time>)"),
+        (r"(?m) \d+ms$", " <time>"),
+        (r"\bduration_ms \d+(?:\.\d+)?", "duration_ms <time>"),
         (r"-[0-9a-f]{16}\b", "-<hash>"),
         (r"(thread '[^'\n]*') \(\d+\)", "$1"),
         (r"\b0x[0-9a-f]{12}\b", "<address>"),
@@ -27,11 +30,11 @@ static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])").expect("a literal pattern")
 });
 
-/// Lines by which cargo says how it got ready, which depend on what was cached, and a hint that the first panic prints,
-/// whichever test that is.
+/// Lines by which cargo says how it got ready, which depend on what was cached; a hint that the first panic prints, whichever
+/// test that is; lines of other runners that say nothing but when and how long.
 static NOISE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"^ *(?:Adding|Blocking|Building|Checking|Compiling|Dirty|Documenting|Downloaded|Downloading|Finished|Fresh|Locking|Updating|Vendoring) |^note: run with `RUST_BACKTRACE=",
+        r"^ *(?:Adding|Blocking|Building|Checking|Compiling|Dirty|Documenting|Downloaded|Downloading|Finished|Fresh|Locking|Updating|Vendoring) |^ *(?:Start at|Duration)  +\d|^Time: +[\d.]+ m?s|^note: run with `RUST_BACKTRACE=",
     )
     .expect("a literal pattern")
 });

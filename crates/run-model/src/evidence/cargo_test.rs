@@ -5,17 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{TestOutcome, TestResult};
-
-/// What `cargo test` named.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ParsedTests {
-    /// The tests, sorted by name, each once: `src/lib.rs::tests::adds`, `tests/parse.rs::empty_input`,
-    /// `doc demo::src/lib.rs - add`.
-    pub tests: Vec<TestResult>,
-    /// Why they cannot be trusted, if so: what the lines say is not what the summaries or cargo say.
-    pub doubt: Option<String>,
-}
+use super::TestOutcome;
+use super::parsed::ParsedTests;
 
 /// Reads what `cargo test` wrote, without escape sequences.
 ///
@@ -41,24 +32,10 @@ pub fn parse_cargo_test(stdout: &str, stderr: &str) -> ParsedTests {
     for (target, block) in assign(&targets, &blocks) {
         lines.entry(target).or_default().extend(&block.lines);
     }
-    let mut worst: BTreeMap<String, TestOutcome> = BTreeMap::new();
-    for (target, lines) in lines {
-        for (name, outcome) in canonical(&lines) {
-            let known = worst.entry(format!("{target}::{name}")).or_insert(outcome);
-            *known = worse(*known, outcome);
-        }
-    }
-    let tests = worst.into_iter().map(|(name, outcome)| TestResult { name, outcome }).collect();
-    ParsedTests { tests, doubt: (!doubts.is_empty()).then(|| doubts.join("; ")) }
-}
-
-fn worse(one: TestOutcome, other: TestOutcome) -> TestOutcome {
-    let badness = |outcome| match outcome {
-        TestOutcome::Passed => 0,
-        TestOutcome::Ignored => 1,
-        TestOutcome::Failed => 2,
-    };
-    if badness(one) >= badness(other) { one } else { other }
+    let named = lines.into_iter().flat_map(|(target, lines)| {
+        canonical(&lines).into_iter().map(move |(name, outcome)| (format!("{target}::{name}"), outcome))
+    });
+    ParsedTests::of(named, &doubts)
 }
 
 /// One `test NAME ... RESULT`.
@@ -284,6 +261,7 @@ fn assign<'a>(targets: &'a Targets, blocks: &'a [Block]) -> Vec<(&'a str, &'a Bl
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evidence::TestResult;
 
     const RUNNING: &str = "     Running unittests src/lib.rs (target/debug/deps/demo-8348ca7a80742723)\n";
 

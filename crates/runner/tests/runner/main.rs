@@ -4,4 +4,5 @@
 mod measuring;
 mod preparing;
 mod refusing;
+mod reporting;
 mod world;

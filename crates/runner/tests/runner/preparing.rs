@@ -71,3 +71,37 @@ async fn what_was_fetched_cannot_be_changed_by_a_check() {
             .into();
     assert_eq!(tail(world.measure(&project).await.unwrap()), "fetched");
 }
+
+/// A project whose setup makes a folder with a program, a link and a note in it.
+fn with_folder(check: &str) -> Project {
+    let mut project = Project::plain(check);
+    let make = "mkdir -p made/bin && printf '#!/bin/sh\\necho made\\n' > made/bin/tool && chmod 755 made/bin/tool && \
+                ln -s tool made/bin/alias";
+    project.config.setup = vec![command("make", make)];
+    project.config.setup_files = vec!["made".into()];
+    project
+}
+
+#[tokio::test]
+async fn every_check_gets_a_private_copy_of_the_folders_of_setup() {
+    let mut world = World::new().await;
+    let line = "made/bin/alias && test -L made/bin/alias && ! ls made/spoiled 2>/dev/null && touch made/spoiled";
+    let mut project = with_folder(line);
+    project.config.checks.push(project.config.checks[0].clone());
+    project.config.checks[1].name = "again".into();
+    let evidence = world.measure(&project).await.unwrap();
+    assert_eq!(evidence.commands[1].exit, Exit::Code(0), "{}", evidence.commands[1].output_tail);
+    let plain = world.measure(&Project::plain("true")).await.unwrap();
+    assert_eq!(evidence.tree_sha256, plain.tree_sha256, "it is no part of the tree");
+    assert_eq!(tail(world.measure(&project).await.unwrap()), "made");
+}
+
+#[tokio::test]
+async fn a_folder_of_setup_stands_in_the_place_of_the_trees_own_and_warm_up_has_it_too() {
+    let mut world = World::new().await;
+    let mut project = with_folder("cat ../target/said && ls made");
+    project.files.insert("made/old", "old\n".into());
+    project.config.setup[0].command.insert_str(0, "rm made/old && ");
+    project.config.warm_up = vec![command("use", "mkdir ../target && made/bin/tool > ../target/said")];
+    assert_eq!(tail(world.measure(&project).await.unwrap()), "made\nbin");
+}

@@ -122,3 +122,24 @@ async fn without_a_job_nothing_is_run() {
     let world = World::new().await;
     assert!(!world.runner.run_once().await.unwrap());
 }
+
+#[tokio::test]
+async fn no_change_is_laid_into_a_folder_that_setup_makes() {
+    let mut world = World::new().await;
+    let made = || {
+        let mut project = Project::plain("made/bin/tool");
+        project.config.setup = vec![command("make", "mkdir -p made/bin && echo echo made > made/bin/tool")];
+        project.config.setup_files = vec!["made".into()];
+        project
+    };
+    let mut held_out = made();
+    held_out.held_out = vec![("made/bin/tool", "echo mine\n")];
+    let edits = [("made/bin/tool", Some("echo mine\n")), ("made/new", Some("x")), ("made/bin/tool", None)];
+    let projects = edits.map(|(path, content)| made().with_edit(path, content)).into_iter().chain([held_out]);
+    for project in projects {
+        let (name, message) = world.measure(&project).await.unwrap_err();
+        assert_eq!(name, "PolicyRefused");
+        assert!(message.contains("lies in made, which setup makes"), "{message}");
+    }
+    assert!(world.measure(&made().with_edit("made-up", Some("x"))).await.is_ok());
+}

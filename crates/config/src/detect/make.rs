@@ -1,0 +1,26 @@
+//! A Makefile that says how it is tested, where no language is recognised.
+
+use super::{Detected, Files, Found, check, project};
+use crate::TestFormat;
+
+pub(super) fn detect(files: &Files<'_>) -> Option<Found> {
+    // The names in the order in which make looks for them.
+    let makefile = ["GNUmakefile", "makefile", "Makefile"].iter().find_map(|name| files.text(name))?;
+    let target = ["test", "check"].into_iter().find(|target| has_target(&makefile, target))?;
+    let detected = Detected {
+        project: project("make"),
+        checks: vec![check(format!("make {target}"), TestFormat::Plain)],
+        notes: vec!["what make needs besides the system's own programs is not set up: write it under [[setup]]".into()],
+        ..Detected::default()
+    };
+    Some(Found { detected, tested: true })
+}
+
+/// `test: build` and `test check:`, not `test = x` nor `test := x`.
+fn has_target(makefile: &str, target: &str) -> bool {
+    let targets = makefile.lines().filter(|line| !line.starts_with(['\t', ' ', '#'])).filter_map(|line| {
+        let (targets, rest) = line.split_once(':')?;
+        (!rest.starts_with('=') && !rest.starts_with(":=") && !targets.contains('=')).then_some(targets)
+    });
+    targets.flat_map(str::split_whitespace).any(|name| name == target)
+}
