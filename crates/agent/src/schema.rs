@@ -1,5 +1,7 @@
 //! JSON Schemas of what a model may say: made from types, checked on the way in.
 
+mod check;
+
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -19,14 +21,9 @@ pub fn schema_of<T: JsonSchema>() -> Value {
 
 /// What is wrong with a value by its schema, at most five lines, each with the place; empty if nothing is.
 pub(crate) fn problems(schema: &Value, value: &Value) -> Vec<String> {
-    let Ok(validator) = jsonschema::validator_for(schema) else {
-        return vec!["the schema of the role's output is broken".into()];
-    };
-    let describe = |error: jsonschema::ValidationError<'_>| {
-        let place = error.instance_path().to_string();
-        format!("{}: {error}", if place.is_empty() { "the input" } else { &place })
-    };
-    validator.iter_errors(value).take(5).map(describe).collect()
+    let mut found = check::problems(schema, value);
+    found.truncate(5);
+    found
 }
 
 #[cfg(test)]
