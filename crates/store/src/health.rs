@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 
+use crate::bucket::is_refused;
 use crate::table::Key;
 use crate::{Store, StoreError};
 
@@ -25,10 +26,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn has_bucket(&self) -> Result<bool, StoreError> {
-        let sent = self.s3().list_objects_v2().bucket(&self.0.names.bucket).prefix("runs/").max_keys(1).send().await;
+        let sent = self.bucket().list("runs/", 1).await;
         match sent {
             Ok(_) => Ok(true),
-            Err(error) if error.code() == Some("NoSuchBucket") => Ok(false),
+            Err(error) if is_refused(&error, "NoSuchBucket") => Ok(false),
             Err(error) => Err(StoreError::unavailable("list the bucket", error)),
         }
     }

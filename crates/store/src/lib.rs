@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod about;
+mod bucket;
 mod error;
 mod events;
 mod gates;
@@ -117,7 +118,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
     dynamodb: OnceLock<aws_sdk_dynamodb::Client>,
-    s3: OnceLock<aws_sdk_s3::Client>,
+    bucket: OnceLock<bucket::Bucket>,
     secrets_manager: OnceLock<aws_sdk_secretsmanager::Client>,
     secrets: secrets::Cache,
 }
@@ -131,7 +132,7 @@ impl Store {
             clock,
             randomness,
             dynamodb: OnceLock::new(),
-            s3: OnceLock::new(),
+            bucket: OnceLock::new(),
             secrets_manager: OnceLock::new(),
             secrets: secrets::Cache::default(),
         });
@@ -151,16 +152,9 @@ impl Store {
         self.0.dynamodb.get_or_init(|| aws_sdk_dynamodb::Client::new(&self.0.sdk))
     }
 
-    fn s3(&self) -> &aws_sdk_s3::Client {
-        use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
-        self.0.s3.get_or_init(|| {
-            // Every reference carries its own SHA-256, so a second checksum on the wire adds nothing.
-            let config = Builder::from(&self.0.sdk)
-                .force_path_style(true)
-                .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-                .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-            aws_sdk_s3::Client::from_conf(config.build())
-        })
+    fn bucket(&self) -> &bucket::Bucket {
+        let Inner { sdk, names, clock, .. } = &*self.0;
+        self.0.bucket.get_or_init(|| bucket::Bucket::new(sdk, &names.bucket, Arc::clone(clock)))
     }
 
     fn secrets_manager(&self) -> &aws_sdk_secretsmanager::Client {

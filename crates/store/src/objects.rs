@@ -1,19 +1,14 @@
 //! Objects: what is too large for the table. Content-addressed wherever a reference travels.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::primitives::ByteStream;
 use run_model::run::ArtefactRef;
 use run_model::{RunId, Sha256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::Cause;
+use crate::bucket::is_refused;
 use crate::{Names, Store, StoreError};
-
-/// How S3 answers a write that would be one over another.
-const PRECONDITION_FAILED: u16 = 412;
 
 impl Store {
     /// Puts an object under a key of the caller's choice, over whatever is there. No function of ours does: what they keep is
@@ -23,8 +18,7 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn put_object(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
         self.check_object(key)?;
-        let request = self.s3().put_object().bucket(&self.0.names.bucket).key(key).body(ByteStream::from(bytes));
-        request.send().await.map(drop).map_err(|error| StoreError::unavailable("write an object", error))
+        self.bucket().put(key, bytes).await.map_err(|error| StoreError::unavailable("write an object", error))
     }
 
     /// An object's bytes. Those of one that is named by its hash are checked against its name.
@@ -34,15 +28,13 @@ impl Store {
     /// [`StoreError::Corrupt`] if its name is another content's; [`StoreError::Unavailable`].
     pub async fn get_object(&self, key: &str) -> Result<Vec<u8>, StoreError> {
         self.check_object(key)?;
-        let sent = self.s3().get_object().bucket(&self.0.names.bucket).key(key).send().await;
-        let output = sent.map_err(|error| match error.as_service_error() {
-            Some(service_error) if service_error.is_no_such_key() => StoreError::NotFound(format!("object {key}")),
-            _ => StoreError::unavailable("read an object", error),
+        let mut body = self.bucket().get(key).await.map_err(|error| match is_refused(&error, "NoSuchKey") {
+            true => StoreError::NotFound(format!("object {key}")),
+            false => StoreError::unavailable("read an object", error),
         })?;
-        let announced = output.content_length.and_then(|length| u64::try_from(length).ok()).unwrap_or_default();
+        let (announced, _) = body.size_hint();
         self.check_room(key, announced, 1)?;
         let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
-        let mut body = output.body;
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|error| StoreError::unavailable("read an object", error))?;
             self.check_room(key, (bytes.len() + piece.len()) as u64, 1)?;
@@ -72,13 +64,8 @@ impl Store {
     /// [`StoreError::Unavailable`] if it cannot be signed.
     pub async fn presigned_url(&self, key: &str, seconds: u32) -> Result<String, StoreError> {
         self.check_object(key)?;
-        let failed = |error: Cause| StoreError::unavailable("sign an address", error);
-        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(self.now_ms().unsigned_abs());
-        let lifetime = Duration::from_secs(seconds.into());
-        let config = PresigningConfig::builder().start_time(now).expires_in(lifetime).build();
-        let request = self.s3().get_object().bucket(&self.0.names.bucket).key(key);
-        let signed = request.presigned(config.map_err(|error| failed(error.into()))?).await;
-        Ok(signed.map_err(|error| failed(error.into()))?.uri().to_owned())
+        let signed = self.bucket().presigned(key, Duration::from_secs(seconds.into())).await;
+        signed.map_err(|error| StoreError::unavailable("sign an address", error))
     }
 
     /// Keeps bytes of a run under their hash. The same bytes are the same artefact, however often they are put.
@@ -146,13 +133,8 @@ impl Store {
         let sha256 = Sha256::of(&bytes);
         let artefact = ArtefactRef { key: format!("{folder}/{sha256}.{ending}"), sha256, bytes: bytes.len() as u64 };
         self.check_object(&artefact.key)?;
-        let request = self.s3().put_object().bucket(&self.0.names.bucket).key(&artefact.key).if_none_match("*");
-        match request.body(ByteStream::from(bytes)).send().await {
-            Err(error) if error.raw_response().is_none_or(|answer| answer.status().as_u16() != PRECONDITION_FAILED) => {
-                Err(StoreError::unavailable("write an object", error))
-            }
-            _ => Ok(artefact),
-        }
+        let sent = self.bucket().put_if_missing(&artefact.key, bytes).await;
+        sent.map(|()| artefact).map_err(|error| StoreError::unavailable("write an object", error))
     }
 }
 

@@ -2,8 +2,11 @@
 
 use futures::{StreamExt, TryStreamExt};
 
+use crate::bucket::keys;
 use crate::{Store, StoreError};
 
+/// How many keys a listing has at most, as S3 has it.
+const PAGE: usize = 1_000;
 /// How many objects are deleted at once.
 const AT_ONCE: usize = 32;
 
@@ -13,17 +16,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]; what was deleted until then is gone.
     pub async fn empty_bucket(&self) -> Result<usize, StoreError> {
-        let (bucket, mut deleted) = (&self.0.names.bucket, 0);
+        let mut deleted = 0;
         loop {
             // What was listed is gone by the next time, so every page is the first one.
-            let listed = self.s3().list_objects_v2().bucket(bucket).send().await;
+            let listed = self.bucket().list("", PAGE).await;
             let listed = listed.map_err(|error| StoreError::unavailable("list the bucket", error))?;
-            let keys: Vec<&str> = listed.contents().iter().filter_map(|object| object.key()).collect();
+            let keys = keys(listed).await.map_err(|error| StoreError::unavailable("list the bucket", error))?;
             if keys.is_empty() {
                 return Ok(deleted);
             }
-            let delete = async |key: &str| self.s3().delete_object().bucket(bucket).key(key).send().await;
-            let deletes = futures::stream::iter(&keys).map(|key| delete(key)).buffer_unordered(AT_ONCE);
+            let deletes = futures::stream::iter(&keys).map(|key| self.bucket().delete(key));
+            let deletes = deletes.buffer_unordered(AT_ONCE);
             let all: Result<Vec<_>, _> = deletes.try_collect().await;
             all.map_err(|error| StoreError::unavailable("delete an object", error))?;
             deleted += keys.len();

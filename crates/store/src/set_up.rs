@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType, StreamSpecification, StreamViewType, TimeToLiveSpecification, TimeToLiveStatus,
 };
 
+use crate::bucket::is_refused;
 use crate::error::Cause;
 use crate::table::{EXPIRES_AT, INDEX};
 use crate::{Store, StoreError};
@@ -17,9 +18,9 @@ impl Store {
     pub async fn create_table_and_bucket(&self) -> Result<(), StoreError> {
         self.create_table().await?;
         self.enable_expiry().await?;
-        let sent = self.s3().create_bucket().bucket(&self.0.names.bucket).send().await;
+        let sent = self.bucket().create().await;
         match sent {
-            Err(error) if !error.as_service_error().is_some_and(|e| e.is_bucket_already_owned_by_you()) => {
+            Err(error) if !is_refused(&error, "BucketAlreadyOwnedByYou") => {
                 Err(StoreError::unavailable("create the bucket", error))
             }
             _ => Ok(()),
