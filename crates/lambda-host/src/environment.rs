@@ -5,14 +5,14 @@ use std::fmt;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use run_model::repositories::Repositories;
 use store::Names;
+
+use crate::https::Https;
 
 /// Why a function could not be hosted.
 #[derive(Debug, thiserror::Error)]
@@ -104,13 +104,11 @@ impl Environment {
             None,
             "environment",
         );
-        let https =
-            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.require("AWS_REGION")?.to_owned()))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(https)
+            .http_client(Https::default())
             .service_config(Endpoints(self.clone()));
         Ok(config.build())
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod environment;
+mod https;
 pub mod logs;
 mod outside;
 mod program;
