@@ -38,26 +38,36 @@ impl fmt::Debug for Failure {
 /// [`HostError::MissingVariable`] outside of Lambda; [`HostError::RuntimeApi`] if the Runtime API fails.
 pub async fn serve<H, F>(name: &'static str, handler: H) -> Result<(), HostError>
 where
-    H: Fn(Value, i64) -> F,
-    F: Future<Output = Result<Value, FunctionError>>,
+    H: Fn(Value, i64) -> F + 'static,
+    F: Future<Output = Result<Value, FunctionError>> + 'static,
 {
-    let environment = Environment::of_process();
-    // The runtime panics without them.
-    let needed = ["AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"];
-    for variable in needed.into_iter().chain(["AWS_LAMBDA_FUNCTION_VERSION"]) {
-        environment.require(variable)?;
-    }
-    logs::begin(&environment);
-    let handler = &handler;
-    let service = service_fn(|event: LambdaEvent<Value>| {
-        let deadline_ms = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
-        // Behind a box, or the compiler has to look through every layer of every handler's future.
-        let work: LocalBoxFuture<'_, _> = Box::pin(async move { handler(event.payload, deadline_ms).await });
-        let work = AssertUnwindSafe(work).catch_unwind();
-        let named = async move { work.await.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map_err(Failure) };
-        named.instrument(tracing::info_span!("function", name))
-    });
-    lambda_runtime::run(service).await.map_err(HostError::RuntimeApi)
+    run(name, Box::new(move |event, deadline_ms| Box::pin(handler(event, deadline_ms)))).await
+}
+
+/// A handler of which no type is known, so that the runtime is compiled once and not for each function of a program.
+type Handler = Box<dyn Fn(Value, i64) -> LocalBoxFuture<'static, Result<Value, FunctionError>>>;
+
+fn run(name: &'static str, handler: Handler) -> LocalBoxFuture<'static, Result<(), HostError>> {
+    Box::pin(async move {
+        let environment = Environment::of_process();
+        // The runtime panics without them.
+        let needed = ["AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"];
+        for variable in needed.into_iter().chain(["AWS_LAMBDA_FUNCTION_VERSION"]) {
+            environment.require(variable)?;
+        }
+        logs::begin(&environment);
+        let handler = &handler;
+        let service = service_fn(|event: LambdaEvent<Value>| {
+            let deadline_ms = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
+            // Called in there, so that a handler that panics before it first waits is caught too.
+            let work = async move { handler(event.payload, deadline_ms).await };
+            let work = AssertUnwindSafe(work).catch_unwind();
+            let named =
+                async move { work.await.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))).map_err(Failure) };
+            named.instrument(tracing::info_span!("function", name))
+        });
+        lambda_runtime::run(service).await.map_err(HostError::RuntimeApi)
+    })
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> FunctionError {

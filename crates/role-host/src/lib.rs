@@ -15,6 +15,7 @@ use agent::{ModelChoice, Ports, Role, SessionEnd, SessionLimits, SessionRequest}
 use async_trait::async_trait;
 use aws_types::SdkConfig;
 use config::{PathRules, Server};
+use futures::future::BoxFuture;
 use models::{ApiKey, KeySource};
 use run_model::change_set::Overlay;
 use run_model::run::ArtefactRef;
@@ -98,7 +99,18 @@ struct Output {
 /// # Errors
 /// As [`agent::run_session`]; [`ErrorName::InvalidInput`] if the input cannot be read, [`ErrorName::NotFound`] if there is
 /// no such run or task, [`ErrorName::UnknownPrice`] if the role's model has no price.
-pub async fn handle(
+///
+/// In a box, so that the future of all this is compiled once, here, and not in each role again.
+pub fn handle<'a>(
+    definition: &'a Definition,
+    context: &'a Context,
+    input: Value,
+    deadline_ms: i64,
+) -> BoxFuture<'a, Result<Value, FunctionError>> {
+    Box::pin(invoke(definition, context, input, deadline_ms))
+}
+
+async fn invoke(
     definition: &Definition,
     context: &Context,
     input: Value,

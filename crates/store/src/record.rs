@@ -1,5 +1,6 @@
 //! A record is a row with a body: JSON, versioned, by reference when it is large.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write as _};
 
 use aws_sdk_dynamodb::primitives::Blob;
@@ -13,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::events::NewEvent;
-use crate::table::{ATTEMPTS, Attributes, Condition, Key, Write, number, text};
+use crate::table::{ATTEMPTS, Asked, Attributes, Condition, Key, Write, number, text};
 use crate::{Store, StoreError};
 
 /// Bodies longer than this are kept compressed: DynamoDB charges by the KB that is written, twice in a transaction.
@@ -104,36 +105,52 @@ impl Store {
         body: &(impl Serialize + Sync),
     ) -> Result<Option<(String, AttributeValue)>, StoreError> {
         let body = serde_json::to_string(body).map_err(|error| StoreError::corrupt(key, error))?;
-        if body.len() <= LARGEST_PLAIN_BODY {
-            return Ok(Some((BODY.into(), text(body))));
-        }
-        let small = compressed(&body).map_err(|error| StoreError::corrupt(key, error))?;
-        if small.len() <= LARGEST_BODY && body.len() <= LARGEST_UNPACKED {
-            return Ok(Some((BODY_COMPRESSED.into(), AttributeValue::B(Blob::new(small)))));
-        }
-        let reference = self.put_hashed(&format!("runs/{run}/records"), "json", body.into_bytes()).await?;
-        let reference = serde_json::to_string(&reference).map_err(|error| StoreError::corrupt(key, error))?;
-        Ok(Some((BODY_ELSEWHERE.into(), text(reference))))
+        self.place_body(run, key, body).await.map(Some)
+    }
+
+    /// Apart from the above, which is compiled for each kind of record.
+    fn place_body<'a>(&'a self, run: &'a RunId, key: &'a Key, body: String) -> Asked<'a, (String, AttributeValue)> {
+        Box::pin(async move {
+            if body.len() <= LARGEST_PLAIN_BODY {
+                return Ok((BODY.into(), text(body)));
+            }
+            let small = compressed(&body).map_err(|error| StoreError::corrupt(key, error))?;
+            if small.len() <= LARGEST_BODY && body.len() <= LARGEST_UNPACKED {
+                return Ok((BODY_COMPRESSED.into(), AttributeValue::B(Blob::new(small))));
+            }
+            let reference = self.put_hashed(&format!("runs/{run}/records"), "json", body.into_bytes()).await?;
+            let reference = serde_json::to_string(&reference).map_err(|error| StoreError::corrupt(key, error))?;
+            Ok((BODY_ELSEWHERE.into(), text(reference)))
+        })
     }
 
     /// The body of an item, wherever it lies.
     pub(crate) async fn decode_body<T: DeserializeOwned>(&self, item: &Attributes) -> Result<T, StoreError> {
-        let damaged = |problem: &dyn std::fmt::Display| StoreError::corrupt(Key::read(item), problem);
-        if let Some(body) = text_of(item, BODY) {
-            return serde_json::from_str(body).map_err(|error| damaged(&error));
-        }
-        if let Some(AttributeValue::B(body)) = item.get(BODY_COMPRESSED) {
-            let mut text = String::new();
-            let mut unpacked = GzDecoder::new(body.as_ref()).take(LARGEST_UNPACKED as u64 + 1);
-            unpacked.read_to_string(&mut text).map_err(|error| damaged(&error))?;
-            if text.len() > LARGEST_UNPACKED {
-                return Err(damaged(&"it unpacks to more than anybody writes"));
+        let body = self.find_body(item).await?;
+        serde_json::from_str(&body).map_err(|error| StoreError::corrupt(Key::read(item), error))
+    }
+
+    /// Apart from the above, which is compiled for each kind of record.
+    fn find_body<'a>(&'a self, item: &'a Attributes) -> Asked<'a, Cow<'a, str>> {
+        Box::pin(async move {
+            let damaged = |problem: &dyn std::fmt::Display| StoreError::corrupt(Key::read(item), problem);
+            if let Some(body) = text_of(item, BODY) {
+                return Ok(body.into());
             }
-            return serde_json::from_str(&text).map_err(|error| damaged(&error));
-        }
-        let reference = text_of(item, BODY_ELSEWHERE).ok_or_else(|| damaged(&"it has no body"))?;
-        let reference: ArtefactRef = serde_json::from_str(reference).map_err(|error| damaged(&error))?;
-        serde_json::from_slice(&self.get_artefact(&reference).await?).map_err(|error| damaged(&error))
+            if let Some(AttributeValue::B(body)) = item.get(BODY_COMPRESSED) {
+                let mut text = String::new();
+                let mut unpacked = GzDecoder::new(body.as_ref()).take(LARGEST_UNPACKED as u64 + 1);
+                unpacked.read_to_string(&mut text).map_err(|error| damaged(&error))?;
+                if text.len() > LARGEST_UNPACKED {
+                    return Err(damaged(&"it unpacks to more than anybody writes"));
+                }
+                return Ok(text.into());
+            }
+            let reference = text_of(item, BODY_ELSEWHERE).ok_or_else(|| damaged(&"it has no body"))?;
+            let reference: ArtefactRef = serde_json::from_str(reference).map_err(|error| damaged(&error))?;
+            let body = String::from_utf8(self.get_artefact(&reference).await?).map_err(|error| damaged(&error))?;
+            Ok(body.into())
+        })
     }
 
     /// The record of an item.

@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
+use futures::future::BoxFuture;
 use run_model::{GateId, JobId, RunId, SessionId, Sha256, TaskId};
 
 use crate::listing::Listing;
@@ -31,6 +32,9 @@ pub(crate) const WORK: &str = "#work";
 
 /// How the sort key of a runner's row begins.
 pub(crate) const RUNNER_PREFIX: &str = "RUNNER#";
+
+/// What is asked of AWS. It is boxed, so that its future is compiled here once, and not again in every function that asks.
+pub(crate) type Asked<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// The attributes of an item.
 pub(crate) type Attributes = HashMap<String, AttributeValue>;
@@ -293,22 +297,26 @@ impl Outcome {
 
 impl Store {
     /// Reads one item as it is now.
-    pub(crate) async fn get(&self, key: &Key) -> Result<Option<Attributes>, StoreError> {
-        self.check_row(key)?;
-        let request = self.dynamodb().get_item().table_name(&self.0.names.table).set_key(Some(key.attributes()));
-        let output = request.consistent_read(true).send().await;
-        Ok(output.map_err(|error| StoreError::unavailable("read the table", error))?.item)
+    pub(crate) fn get<'a>(&'a self, key: &'a Key) -> Asked<'a, Option<Attributes>> {
+        Box::pin(async move {
+            self.check_row(key)?;
+            let request = self.dynamodb().get_item().table_name(&self.0.names.table).set_key(Some(key.attributes()));
+            let output = request.consistent_read(true).send().await;
+            Ok(output.map_err(|error| StoreError::unavailable("read the table", error))?.item)
+        })
     }
 
     /// Reads up to `limit` items. The index may lag behind the table by a moment, and holds keys alone, so that a change of
     /// a body is not written twice: each item is read as it is now, and one that has left the partition is left out.
-    pub(crate) async fn query(&self, range: Range, limit: usize) -> Result<Vec<Attributes>, StoreError> {
-        let partition = range.listing.map(|listing| text(listing.partition));
-        let found = self.query_once(range, limit).await?;
-        let Some(partition) = partition else { return Ok(found) };
-        let mut whole = self.get_all(found.iter().map(Key::read).collect()).await?;
-        whole.retain(|item| item.get("gsi1pk") == Some(&partition));
-        Ok(whole)
+    pub(crate) fn query(&self, range: Range, limit: usize) -> Asked<'_, Vec<Attributes>> {
+        Box::pin(async move {
+            let partition = range.listing.map(|listing| text(listing.partition));
+            let found = self.query_once(range, limit).await?;
+            let Some(partition) = partition else { return Ok(found) };
+            let mut whole = self.get_all(found.iter().map(Key::read).collect()).await?;
+            whole.retain(|item| item.get("gsi1pk") == Some(&partition));
+            Ok(whole)
+        })
     }
 
     /// Reads these items as they are now, in this order, many by one request. What is gone is left out, and so is a key that
@@ -382,32 +390,34 @@ impl Store {
     }
 
     /// Writes one whole item if the condition holds.
-    pub(crate) async fn put(&self, mut item: Attributes, condition: Condition) -> Result<Outcome, StoreError> {
-        self.check_row(&Key::read(&item))?;
-        let write_id = text(self.0.randomness.hex_id(8));
-        item.insert(WRITE_ID.into(), write_id.clone());
-        let request = self.dynamodb().put_item().table_name(&self.0.names.table).set_item(Some(item));
-        let sent = request
-            .condition_expression(condition.expression)
-            .set_expression_attribute_names(Some(condition.names))
-            .set_expression_attribute_values(Some(condition.values).filter(|values| !values.is_empty()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let error = match sent {
-            Ok(_) => return Ok(Outcome::Written),
-            Err(error) => error,
-        };
-        match error.as_service_error() {
-            // The SDK tried twice because the first answer was lost; the first try is what stands in the way.
-            Some(PutItemError::ConditionalCheckFailedException(failure))
-                if failure.item().and_then(|item| item.get(WRITE_ID)) == Some(&write_id) =>
-            {
-                Ok(Outcome::Written)
+    pub(crate) fn put(&self, mut item: Attributes, condition: Condition) -> Asked<'_, Outcome> {
+        Box::pin(async move {
+            self.check_row(&Key::read(&item))?;
+            let write_id = text(self.0.randomness.hex_id(8));
+            item.insert(WRITE_ID.into(), write_id.clone());
+            let request = self.dynamodb().put_item().table_name(&self.0.names.table).set_item(Some(item));
+            let sent = request
+                .condition_expression(condition.expression)
+                .set_expression_attribute_names(Some(condition.names))
+                .set_expression_attribute_values(Some(condition.values).filter(|values| !values.is_empty()))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+                .send()
+                .await;
+            let error = match sent {
+                Ok(_) => return Ok(Outcome::Written),
+                Err(error) => error,
+            };
+            match error.as_service_error() {
+                // The SDK tried twice because the first answer was lost; the first try is what stands in the way.
+                Some(PutItemError::ConditionalCheckFailedException(failure))
+                    if failure.item().and_then(|item| item.get(WRITE_ID)) == Some(&write_id) =>
+                {
+                    Ok(Outcome::Written)
+                }
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(Outcome::Refused(vec![0])),
+                _ => Err(StoreError::unavailable("write to the table", error)),
             }
-            Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(Outcome::Refused(vec![0])),
-            _ => Err(StoreError::unavailable("write to the table", error)),
-        }
+        })
     }
 
     /// Does all the writes, or none if one condition does not hold. A collision with another transaction is tried again.
@@ -421,18 +431,25 @@ impl Store {
             writes.iter().try_for_each(|write| self.check_row(&write.key()))?;
             let built: Result<Vec<_>, _> = writes.into_iter().map(|write| write.build(&self.0.names.table)).collect();
             let built = built.map_err(|error| StoreError::unavailable("describe a transaction", error))?;
-            let sent = self.dynamodb().transact_write_items().set_transact_items(Some(built)).send().await;
-            let error = match sent {
-                Ok(_) => return Ok(Outcome::Written),
-                Err(error) => error,
-            };
-            match Collision::of(&error) {
-                Some(Collision::Refused(indices)) => return Ok(Outcome::Refused(indices)),
-                Some(Collision::Busy) => self.wait_a_moment(attempt).await,
-                None => return Err(StoreError::unavailable("write to the table", error)),
+            match self.transact_once(built).await? {
+                Some(outcome) => return Ok(outcome),
+                None => self.wait_a_moment(attempt).await,
             }
         }
         Err(StoreError::Conflict(about.to_string()))
+    }
+
+    /// `None` if another transaction was in the way.
+    fn transact_once(&self, writes: Vec<TransactWriteItem>) -> Asked<'_, Option<Outcome>> {
+        Box::pin(async move {
+            let sent = self.dynamodb().transact_write_items().set_transact_items(Some(writes)).send().await;
+            let Err(error) = sent else { return Ok(Some(Outcome::Written)) };
+            match Collision::of(&error) {
+                Some(Collision::Refused(indices)) => Ok(Some(Outcome::Refused(indices))),
+                Some(Collision::Busy) => Ok(None),
+                None => Err(StoreError::unavailable("write to the table", error)),
+            }
+        })
     }
 
     /// Waits a few milliseconds, longer the more attempts were in vain, so that colliding transactions drift apart.
