@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::Environment;
 
@@ -108,12 +110,15 @@ impl<W: Write> Write for Masked<W> {
 pub fn begin(environment: &Environment) {
     let level = environment.get("AWS_LAMBDA_LOG_LEVEL").or_else(|| environment.get("RUST_LOG")).unwrap_or("info");
     let mask = Mask::of(environment);
+    let filter: Targets = level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
-        .with_env_filter(EnvFilter::new(level))
-        .with_writer(move || Masked::new(io::stdout(), mask.clone()));
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(move || Masked::new(io::stdout(), mask.clone()))
+        .finish()
+        .with(filter);
     if subscriber.try_init().is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "panicked")));
     }

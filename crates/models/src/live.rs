@@ -173,7 +173,7 @@ impl Model for Live {
                 Err(failure) => failure,
             };
             if failure.said().is_some_and(|said| self.wire.gives_way(&body, said)) {
-                tracing::debug!(session = %request.session, turn = request.turn, "the server is asked otherwise");
+                tracing::info!(session = %request.session, turn = request.turn, "the server is asked otherwise");
                 continue;
             }
             let asked_ms = failure.retry_after_ms();
@@ -182,7 +182,7 @@ impl Model for Live {
             let Some(wait_ms) = wait.filter(is_in_time) else {
                 return Err(self.error(failure, &request.model));
             };
-            tracing::debug!(session = %request.session, turn = request.turn, wait_ms, "the provider is asked again");
+            tracing::info!(session = %request.session, turn = request.turn, wait_ms, "the provider is asked again");
             self.clock.sleep_until(self.clock.now_ms().saturating_add_unsigned(wait_ms)).await;
         }
     }
