@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::bucket::is_refused;
+use crate::table::Asked;
 use crate::{Names, Store, StoreError};
 
 impl Store {
@@ -26,24 +27,26 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] if there is none; [`StoreError::TooLarge`] for the memory that this process has;
     /// [`StoreError::Corrupt`] if its name is another content's; [`StoreError::Unavailable`].
-    pub async fn get_object(&self, key: &str) -> Result<Vec<u8>, StoreError> {
-        self.check_object(key)?;
-        let mut body = self.bucket().get(key).await.map_err(|error| match is_refused(&error, "NoSuchKey") {
-            true => StoreError::NotFound(format!("object {key}")),
-            false => StoreError::unavailable("read an object", error),
-        })?;
-        let (announced, _) = body.size_hint();
-        self.check_room(key, announced, 1)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| StoreError::unavailable("read an object", error))?;
-            self.check_room(key, (bytes.len() + piece.len()) as u64, 1)?;
-            bytes.extend_from_slice(&piece);
-        }
-        match Sha256::named_by(key) {
-            Some(named) => check(key, &bytes, &named).map(|()| bytes),
-            None => Ok(bytes),
-        }
+    pub fn get_object<'a>(&'a self, key: &'a str) -> Asked<'a, Vec<u8>> {
+        Box::pin(async move {
+            self.check_object(key)?;
+            let mut body = self.bucket().get(key).await.map_err(|error| match is_refused(&error, "NoSuchKey") {
+                true => StoreError::NotFound(format!("object {key}")),
+                false => StoreError::unavailable("read an object", error),
+            })?;
+            let (announced, _) = body.size_hint();
+            self.check_room(key, announced, 1)?;
+            let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
+            while let Some(piece) = body.next().await {
+                let piece = piece.map_err(|error| StoreError::unavailable("read an object", error))?;
+                self.check_room(key, (bytes.len() + piece.len()) as u64, 1)?;
+                bytes.extend_from_slice(&piece);
+            }
+            match Sha256::named_by(key) {
+                Some(named) => check(key, &bytes, &named).map(|()| bytes),
+                None => Ok(bytes),
+            }
+        })
     }
 
     /// Refuses what takes so many bytes if the memory of this process has not the room: an object has half of what is left
