@@ -16,7 +16,7 @@ mod server;
 pub use assemble::Overrides;
 pub use detect::{Detected, detect, detect_in, project_roots, read_by_detection};
 pub use error::ConfigError;
-pub use path_rules::PathRules;
+pub use path_rules::{PathRules, globs_that_match};
 pub use project_file::ProjectFile;
 pub use provider::{Dialect, Provider, Server};
 pub use render::render_toml;

@@ -49,6 +49,15 @@ impl PathRules {
     }
 }
 
+/// Those of `globs` that match one of `paths`, in their order; one that cannot be read matches nothing.
+pub fn globs_that_match<'a>(globs: &'a [String], paths: impl Iterator<Item = &'a str> + Clone) -> Vec<&'a str> {
+    let matches = |glob: &&'a str| {
+        let one = compile("policy", std::slice::from_ref(&(*glob).to_owned()));
+        one.is_ok_and(|set| paths.clone().any(|path| set.is_match(path)))
+    };
+    globs.iter().map(String::as_str).filter(matches).collect()
+}
+
 /// Every word of every command, as a glob of files that it may mean.
 fn named_by_commands(config: &RunConfig) -> Vec<String> {
     let checks = config.checks.iter().map(|check| &check.command);
@@ -82,6 +91,12 @@ fn compile(key: &str, globs: &[String]) -> Result<GlobSet, ConfigError> {
 mod tests {
     use super::*;
     use crate::{CheckSpec, CommandSpec, TestFormat};
+
+    #[test]
+    fn the_globs_that_match_something_are_named_in_their_order() {
+        let globs = ["**/Cargo.toml", "**/go.mod", "{", ".git*"].map(str::to_owned);
+        assert_eq!(globs_that_match(&globs, [".gitignore", "a/cargo.toml"].into_iter()), ["**/Cargo.toml", ".git*"]);
+    }
 
     #[test]
     fn the_default_globs_tell_the_kinds_of_paths_apart() {

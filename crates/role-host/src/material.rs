@@ -6,6 +6,7 @@ use run_model::design::Design;
 use run_model::evidence::{Evidence, Purpose};
 use run_model::plan::{Plan, PlannedTask};
 use run_model::run::{ArtefactRef, RunRecord, TaskRecord};
+use run_model::verdict::{DeveloperReport, TesterReport};
 use run_model::{ErrorName, FunctionError, RepoPath};
 use serde::de::DeserializeOwned;
 use store::Store;
@@ -33,6 +34,12 @@ pub struct Material {
     pub base_evidence: Option<Evidence>,
     /// The newest evidence on the task's tree, before this session.
     pub task_evidence: Option<Evidence>,
+    /// What the tests alone showed on the base.
+    pub proof_evidence: Option<Evidence>,
+    /// What the developer said of the round, once it is measured.
+    pub developed: Option<DeveloperReport>,
+    /// What the tester said of the round, once it is measured.
+    pub tested: Option<TesterReport>,
     /// The evidence that this invocation brought.
     pub(crate) brought: Option<Evidence>,
     /// The edits of tasks that this one builds on.
@@ -64,6 +71,9 @@ impl Material {
             design: load(store, run.design.as_ref()).await?,
             base_evidence: load(store, newest(Purpose::Baseline)).await?,
             task_evidence: load(store, of_task(|record| record.evidence.as_ref())).await?,
+            proof_evidence: load(store, of_task(|record| record.proof_evidence.as_ref())).await?,
+            developed: load(store, of_task(|record| record.developed.as_ref())).await?,
+            tested: load(store, of_task(|record| record.tested.as_ref())).await?,
             brought: load(store, input.evidence.as_ref()).await?,
             earlier: load(store, of_task(|record| record.base_overlay.as_ref())).await?.unwrap_or_default(),
             tree: LaidOver { base, given },

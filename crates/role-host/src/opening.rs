@@ -5,9 +5,12 @@ mod listing;
 
 use std::fmt::Write;
 
+use agent::ports::Tree as _;
+use run_model::RepoPath;
 use run_model::change_set::Edit;
 use run_model::design::Design;
 use run_model::diff::{FileDiff, diff};
+use run_model::judge;
 use run_model::plan::{Plan, PlannedTask};
 
 use crate::{Material, evidence_text};
@@ -35,6 +38,8 @@ pub enum Section {
     Feedback,
     /// What the checks say about the task's tree, and whether its new tests prove the change.
     Evidence,
+    /// What developer and tester say of their work: claims.
+    Reports,
 }
 
 /// The sections that have something to say, one text each.
@@ -56,6 +61,7 @@ impl Section {
             Self::Diff => ("change_so_far", changes(material)?),
             Self::Feedback => ("feedback", feedback(material)?),
             Self::Evidence => ("evidence", evidence(material)?),
+            Self::Reports => ("reports", reports(material)?),
         };
         let attributes = match self {
             Self::Requirement => format!(" from={:?}", material.seen_as),
@@ -65,10 +71,34 @@ impl Section {
     }
 }
 
-/// A section between its tags; a text that holds the closing tag cannot end it.
+/// The names of all sections.
+const TAGS: [&str; 11] = [
+    "requirement",
+    "project",
+    "files",
+    "base_evidence",
+    "plan",
+    "task",
+    "design",
+    "change_so_far",
+    "feedback",
+    "evidence",
+    "reports",
+];
+
+/// A section between its tags. A text that holds the closing tag cannot end it, and a line that looks like the border of any section
+/// is not taken for one.
 fn fenced(tag: &str, attributes: &str, body: &str) -> String {
     let body = body.replace(&format!("</{tag}"), &format!("<\\/{tag}"));
-    format!("<{tag}{attributes}>\n{}\n</{tag}>", body.trim_end())
+    let lines: Vec<String> = body.trim_end().lines().map(harmless).collect();
+    format!("<{tag}{attributes}>\n{}\n</{tag}>", lines.join("\n"))
+}
+
+/// A line that begins as a section does gets a backslash.
+fn harmless(line: &str) -> String {
+    let name = line.trim_start().strip_prefix('<').map(|rest| rest.strip_prefix('/').unwrap_or(rest));
+    let is_border = name.is_some_and(|name| TAGS.iter().any(|tag| name.starts_with(tag)));
+    if is_border { line.replacen('<', "<\\", 1) } else { line.to_owned() }
 }
 
 fn project(material: &Material) -> String {
@@ -81,8 +111,14 @@ fn project(material: &Material) -> String {
         let _ = writeln!(text, "check `{}`: {}", check.name, check.command);
     }
     let _ = writeln!(text, "test paths: {}", config.test_paths.join(" "));
-    let _ = writeln!(text, "manifest and lock files: {}", config.manifests.join(" "));
-    let _ = writeln!(text, "protected paths: {}", config.protected.join(" "));
+    let paths = material.tree.paths();
+    for (kind, globs) in [("manifest and lock files", &config.manifests), ("protected paths", &config.protected)] {
+        // Most of these lists is about other languages; what a tree does not hold is refused when somebody tries to write it.
+        let here = config::globs_that_match(globs, paths.iter().map(RepoPath::as_str));
+        if !here.is_empty() {
+            let _ = writeln!(text, "{kind}: {}", here.join(" "));
+        }
+    }
     text
 }
 
@@ -99,7 +135,9 @@ fn plan(plan: &Plan) -> String {
 fn the_task(plan: &Plan, task: &PlannedTask) -> String {
     let mut text = format!("task {} (one of {}): {}\n", task.id, plan.tasks.len(), task.title);
     describe_task(&mut text, task);
-    let _ = writeln!(text, "\nThe plan it belongs to: {}", plan.summary);
+    if plan.tasks.len() > 1 {
+        let _ = writeln!(text, "\nThe plan it belongs to: {}", plan.summary);
+    }
     for other in plan.tasks.iter().filter(|other| other.id != task.id) {
         let _ = writeln!(text, "(another task does {}: {})", other.id, other.title);
     }
@@ -134,6 +172,9 @@ fn design(design: &Design, task: Option<&PlannedTask>) -> String {
         let _ = writeln!(text, "\n{}: {}\n{}", item.id, item.title, item.detail);
     }
     let _ = writeln!(text, "\nhow to test: {}", design.test_strategy);
+    for correction in &design.corrections {
+        let _ = writeln!(text, "\ncorrects the plan: {correction}");
+    }
     text
 }
 
@@ -183,11 +224,26 @@ fn feedback(material: &Material) -> Option<String> {
 
 fn evidence(material: &Material) -> Option<String> {
     let measured = evidence_text::measured(material.task_evidence.as_ref()?, material.base_evidence.as_ref());
-    let proof = material.record.as_ref().and_then(|record| record.regression_proof).map(|holds| match holds {
-        true => "\n\nregression proof: the new tests fail on the base and pass on the change",
-        false => "\n\nno regression proof: no new test fails on the base and passes on the change",
-    });
-    Some(format!("{measured}{}", proof.unwrap_or_default()))
+    let proof = match (&material.base_evidence, &material.proof_evidence, &material.task_evidence) {
+        (Some(base), Some(tests), Some(now)) => format!("\n\n{}", judge::regression_proof(base, tests, now)),
+        _ => String::new(),
+    };
+    Some(format!("{measured}{proof}"))
+}
+
+/// What was said, apart from what was measured.
+fn reports(material: &Material) -> Option<String> {
+    let mut text = String::new();
+    if let Some(report) = &material.developed {
+        let _ = writeln!(text, "the developer: {}", report.summary.trim());
+    }
+    if let Some(report) = &material.tested {
+        let _ = writeln!(text, "the tester: {}", report.summary.trim());
+        for defect in &report.defects {
+            let _ = writeln!(text, "the tester reports a defect: {}", defect.trim());
+        }
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]

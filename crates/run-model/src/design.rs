@@ -29,4 +29,7 @@ pub struct Design {
     pub items: Vec<DesignItem>,
     /// How the change should be tested.
     pub test_strategy: String,
+    /// Statements of the plan that the code shows to be wrong or impossible, each with what holds instead.
+    #[serde(default)]
+    pub corrections: Vec<String>,
 }

@@ -38,7 +38,7 @@ pub struct Judgement {
 /// Judges a tree's evidence against its base's.
 ///
 /// A check that exits with another code than 0 is explained only by failing tests that it names and that failed on the
-/// base too; a signal, a passed limit, doubtful output or a check that did not run is never explained. A check that the
+/// base too; a signal, a passed limit, doubtful output, or a check that did not run or runs no test any more is never explained. A check that the
 /// base does not have is judged as if nothing had failed there.
 pub fn judge(base: &Evidence, now: &Evidence) -> Judgement {
     let (before, after) = (outcomes(base), outcomes(now));
@@ -52,6 +52,7 @@ pub fn judge(base: &Evidence, now: &Evidence) -> Judgement {
     if now.commands.is_empty() {
         unexplained.push("no check ran".to_owned());
     }
+    unexplained.extend(base.commands.iter().filter_map(|check| silenced(check, now)));
     let pick = |tests: &Outcomes, choose: &dyn Fn(&Key) -> bool| names(tests.keys().filter(|key| choose(key)).copied());
     Judgement {
         green: new.is_empty() && unexplained.is_empty(),
@@ -96,6 +97,13 @@ fn find<'a>(evidence: &'a Evidence, check: &str) -> Option<&'a CommandEvidence> 
 
 fn names_failures(check: &CommandEvidence) -> bool {
     check.tests.iter().any(|test| test.outcome == TestOutcome::Failed)
+}
+
+/// A check that named tests which ran, and now names none: they were taken away, or something ended it before them.
+fn silenced(base: &CommandEvidence, now: &Evidence) -> Option<String> {
+    let ran = |check: &CommandEvidence| check.tests.iter().any(|test| test.outcome != TestOutcome::Ignored);
+    let check = find(now, &base.name)?;
+    (ran(base) && !ran(check)).then(|| format!("check `{}` ran tests on the base and runs none now", base.name))
 }
 
 /// Why a check's end is not explained by the tests it names, if so.
@@ -158,6 +166,15 @@ pub(crate) mod tests {
     #[test]
     fn a_check_that_passes_is_green() {
         assert!(of((0, &["+a"]), (0, &["+a", "+b"])).green);
+    }
+
+    #[test]
+    fn a_check_that_runs_no_test_any_more_is_red() {
+        let gone = of((0, &["+a", "+b"]), (0, &["~b"]));
+        assert!(!gone.green);
+        assert_eq!(gone.unexplained, ["check `test` ran tests on the base and runs none now"]);
+        assert!(of((0, &["~a"]), (0, &[])).green, "none ran before");
+        assert!(of((0, &["+a", "+b"]), (0, &["+c"])).green, "renamed ones are a matter of risk");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct PlannedTask {
     /// How soon.
     #[serde(default)]
     pub priority: Priority,
-    /// Paths or globs the task is expected to touch; tasks that overlap are done one after the other.
+    /// Paths or globs of the code that the task is expected to touch; tasks that overlap are done one after the other.
     #[serde(default)]
     pub paths: Vec<String>,
 }
@@ -61,12 +61,25 @@ pub struct PlannedTask {
 pub struct Plan {
     /// What the requirement asks for, in one or two sentences.
     pub summary: String,
-    /// The tasks, at least one.
+    /// The tasks, at least one; none only beside a refusal.
     pub tasks: Vec<PlannedTask>,
-    /// How a person can tell that the requirement is met.
+    /// Statements that a test can decide, one behaviour each; where all of them hold, the requirement is met.
     #[serde(default)]
     pub acceptance_criteria: Vec<String>,
     /// The risk the orchestrator sees; it can raise the level that the rules find, never lower it.
     #[serde(default)]
     pub risk_hint: Option<RiskLevel>,
+    /// Given instead of tasks if the requirement must not or cannot be met.
+    #[serde(default)]
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a requirement is not worked on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// What stands against it, in a sentence or two.
+    pub reason: String,
+    /// What could be asked for instead, so that it can be done and checked.
+    pub instead: String,
 }

@@ -434,6 +434,15 @@ pub struct TaskRecord {
     pub evidence: Option<ArtefactRef>,
     /// Whether the tester's new tests fail on the base and pass on the change; `None` while unmeasured.
     pub regression_proof: Option<bool>,
+    /// What was measured with only the tests laid over the base, from which [`Self::regression_proof`] was judged.
+    #[serde(default)]
+    pub proof_evidence: Option<ArtefactRef>,
+    /// What the developer said of the round (JSON of [`crate::verdict::DeveloperReport`]).
+    #[serde(default)]
+    pub developed: Option<ArtefactRef>,
+    /// What the tester said of the round (JSON of [`crate::verdict::TesterReport`]).
+    #[serde(default)]
+    pub tested: Option<ArtefactRef>,
     /// The newest verdict.
     pub verdict: Option<ArtefactRef>,
     /// What the next round has to deal with, for the developer's prompt.

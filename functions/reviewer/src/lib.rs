@@ -30,6 +30,7 @@ pub const DEFINITION: Definition = Definition {
         Section::Diff,
         Section::BaseEvidence,
         Section::Evidence,
+        Section::Reports,
         Section::Feedback,
     ],
     accept,

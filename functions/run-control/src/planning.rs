@@ -5,7 +5,7 @@ use run_model::design::Design;
 use run_model::evidence::{Evidence, Purpose};
 use run_model::gate::GateKind;
 use run_model::judge::{self, HeldOutOnBase};
-use run_model::plan::{AcceptedPlan, Plan};
+use run_model::plan::{AcceptedPlan, Plan, Refusal};
 use run_model::risk::assess_plan;
 use run_model::run::{ArtefactRef, RunRecord, Stage, TaskRecord, TaskStatus};
 use run_model::{ErrorName, FunctionError, RunId};
@@ -64,6 +64,12 @@ pub(crate) async fn accept_plan(context: &Context, run_id: RunId, output: Artefa
     let config = context.config(&run).await?;
     let plan: Plan = context.store.get_json(&output).await?;
     let accepted = accept(&plan, config.limits.tasks)?;
+    if let Some(Refusal { reason, instead }) = &plan.refusal {
+        return Err(FunctionError::invalid(
+            "requirements",
+            format!("refused by the crew: {reason} Instead: {instead}"),
+        ));
+    }
     let rounds = config.limits.iterations;
     let tasks: Vec<TaskRecord> = accepted
         .waves
@@ -104,6 +110,9 @@ fn waiting(task_id: run_model::TaskId, wave: u32, rounds: u32) -> TaskRecord {
         test_overlay: None,
         evidence: None,
         regression_proof: None,
+        proof_evidence: None,
+        developed: None,
+        tested: None,
         verdict: None,
         feedback: Vec::new(),
         failure_fingerprints: Vec::new(),

@@ -4,7 +4,7 @@ use run_model::change_set::Overlay;
 use run_model::evidence::{Evidence, Purpose};
 use run_model::judge::{self, Judgement};
 use run_model::run::{ArtefactRef, TaskRecord, TaskStatus};
-use run_model::verdict::{Verdict, VerdictDecision};
+use run_model::verdict::{TesterReport, Verdict, VerdictDecision};
 use run_model::{ErrorName, FunctionError, RunId, Sha256, TaskId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,6 +26,12 @@ pub(crate) struct Measured {
     tests: Option<ArtefactRef>,
     evidence: ArtefactRef,
     proof: Option<ArtefactRef>,
+    /// What the developer said; none of it is proof.
+    #[serde(default)]
+    developed: Option<ArtefactRef>,
+    /// What the tester said.
+    #[serde(default)]
+    tested: Option<ArtefactRef>,
 }
 
 /// The round the task is in and the tree it works on. A task that has ended is refused: what it came to stands.
@@ -88,6 +94,11 @@ pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value
         Some(overlay) => context.store.get_json(overlay).await?,
         None => Overlay::default(),
     };
+    let reported: Option<TesterReport> = match &measured.tested {
+        Some(tested) => Some(context.store.get_json(tested).await?),
+        None => None,
+    };
+    let red = red_feedback(&judgement, reported);
     let touches_manifest = overlay.paths().any(|path| rules.is_manifest(path.as_str()));
     let fingerprint = judge::fingerprint(&now, &judgement);
     let task = context
@@ -95,7 +106,7 @@ pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value
         .update_task_telling(&measured.run_id, &measured.task_id, |task| {
             if is_in_round(task, measured.iteration) {
                 record(task, &measured, proof);
-                settle(task, touches_manifest, &judgement, &fingerprint);
+                settle(task, touches_manifest, red.as_ref(), &fingerprint);
             }
             let task = Some(measured.task_id.clone());
             NewEvent { task, ..NewEvent::new("evidence.judged", judgement.to_string()) }
@@ -114,16 +125,27 @@ fn record(task: &mut TaskRecord, measured: &Measured, proof: Option<bool>) {
     task.test_overlay.clone_from(&measured.tests);
     task.evidence = Some(measured.evidence.clone());
     task.regression_proof = proof;
+    task.proof_evidence.clone_from(&measured.proof);
+    task.developed.clone_from(&measured.developed);
+    task.tested.clone_from(&measured.tested);
+}
+
+/// What a developer is told of a red tree: what was measured, and which defects the tester says that its tests show. `None` of a
+/// green one.
+fn red_feedback(judgement: &Judgement, reported: Option<TesterReport>) -> Option<Vec<String>> {
+    let defects = reported.into_iter().flat_map(|report| report.defects);
+    let defects = defects.map(|defect| format!("the tester reports a defect: {defect}"));
+    (!judgement.green).then(|| std::iter::once(judgement.to_string()).chain(defects).collect())
 }
 
 /// Moves the task on by what was measured.
-fn settle(task: &mut TaskRecord, touches_manifest: bool, judgement: &Judgement, fingerprint: &Sha256) {
+fn settle(task: &mut TaskRecord, touches_manifest: bool, red: Option<&Vec<String>>, fingerprint: &Sha256) {
     if touches_manifest {
         task.status = TaskStatus::NeedsSetup;
-    } else if !judgement.green {
+    } else if let Some(feedback) = red {
         task.failure_fingerprints.push(fingerprint.clone());
         let same = task.failure_fingerprints.iter().rev().take_while(|earlier| *earlier == fingerprint).count();
-        next_round(task, vec![judgement.to_string()], same >= SAME_FAILURE_ROUNDS);
+        next_round(task, feedback.clone(), same >= SAME_FAILURE_ROUNDS);
     }
 }
 

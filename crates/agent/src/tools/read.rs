@@ -145,7 +145,7 @@ fn search_file(path: &RepoPath, text: &str, (pattern, context): (&Regex, usize),
             return count;
         }
         let from = hit.saturating_sub(context).max(next);
-        if from > next && next > 0 {
+        if context > 0 && from > next && next > 0 {
             answer.push_str("--\n");
         }
         let until = hits.get(count + 1).map_or(lines.len(), |&later| later).min(hit + context + 1);

@@ -146,7 +146,7 @@ fn search_shows_matches_with_their_surroundings() {
     );
     assert_eq!(
         search(json!({"pattern": "hit", "context_lines": 0, "ignore_case": true})).unwrap(),
-        "x\n3:hit one\n--\n9:hit two\n10:hit three\ny\n1:HIT\n"
+        "x\n3:hit one\n9:hit two\n10:hit three\ny\n1:HIT\n"
     );
     assert_eq!(search(json!({"pattern": "f(1)", "glob": "z"})).unwrap(), "z\n1:f(1)\n", "plain text by default");
     assert_eq!(search(json!({"pattern": r"f\(\d\)", "regex": true})).unwrap(), "z\n1:f(1)\n");

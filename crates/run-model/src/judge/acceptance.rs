@@ -12,6 +12,8 @@ use crate::evidence::{Evidence, TestOutcome};
 pub struct RegressionProof {
     /// Tests that pass on the change and fail on the base with only the new tests laid over it, sorted.
     pub proven: Vec<String>,
+    /// New tests that pass on the base as well, sorted: they hold on to what was there before.
+    pub passing_on_base: Vec<String>,
     /// Whether the new tests build on the base; if not, they count as failing there.
     pub builds_on_base: bool,
 }
@@ -35,6 +37,12 @@ pub fn regression_proof(base: &Evidence, tests_on_base: &Evidence, on_change: &E
     };
     RegressionProof {
         proven: names(after.keys().copied().filter(proves)),
+        passing_on_base: names(
+            after
+                .keys()
+                .copied()
+                .filter(|key| !before.contains_key(key) && with_tests.get(key) == Some(&TestOutcome::Passed)),
+        ),
         builds_on_base: tests_on_base.commands.iter().all(|check| builds(tests_on_base, &check.name)),
     }
 }
@@ -132,14 +140,27 @@ mod tests {
     #[test]
     fn a_new_test_that_fails_on_the_base_proves_the_change() {
         let proof = regression_proof(&tree(0, &["+a"]), &tree(101, &["+a", "-new"]), &tree(0, &["+a", "+new"]));
-        assert_eq!(proof, RegressionProof { proven: vec!["new".into()], builds_on_base: true });
+        assert_eq!(
+            proof,
+            RegressionProof { proven: vec!["new".into()], passing_on_base: vec![], builds_on_base: true }
+        );
         assert!(proof.holds());
+    }
+
+    #[test]
+    fn a_new_test_that_passes_on_the_base_is_named_beside_those_that_prove_something() {
+        let change = tree(0, &["+a", "+kept", "+new"]);
+        let proof = regression_proof(&tree(0, &["+a"]), &tree(101, &["+a", "+kept", "-new"]), &change);
+        assert_eq!((proof.proven, proof.passing_on_base), (vec!["new".to_owned()], vec!["kept".to_owned()]));
     }
 
     #[test]
     fn a_test_that_does_not_build_on_the_base_proves_it_too() {
         let proof = regression_proof(&tree(0, &["+a"]), &tree(101, &[]), &tree(0, &["+a", "+new"]));
-        assert_eq!(proof, RegressionProof { proven: vec!["new".into()], builds_on_base: false });
+        assert_eq!(
+            proof,
+            RegressionProof { proven: vec!["new".into()], passing_on_base: vec![], builds_on_base: false }
+        );
     }
 
     #[test]

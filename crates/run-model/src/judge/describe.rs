@@ -31,10 +31,13 @@ impl fmt::Display for RegressionProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.holds(), self.builds_on_base) {
             (true, true) => "regression proof: new tests fail on the base and pass on the change",
-            (true, false) => "regression proof: new tests do not build on the base and pass on the change",
+            (true, false) => {
+                "regression proof, a weak one: the new tests do not build on the base, and pass on the change"
+            }
             (false, _) => "no regression proof: no test fails on the base and passes on the change",
         })?;
-        list(f, "proves it", &self.proven)
+        list(f, "proves it", &self.proven)?;
+        list(f, "passes on the base too", &self.passing_on_base)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Plan, PlannedTask};
+use super::{Plan, PlannedTask, Refusal};
 use crate::design::Design;
 use crate::{ErrorName, FunctionError, TaskId};
 
@@ -10,6 +10,8 @@ use crate::{ErrorName, FunctionError, TaskId};
 pub const MAX_TITLE_CHARS: usize = 200;
 /// The longest description, in characters.
 pub const MAX_DESCRIPTION_CHARS: usize = 8_000;
+/// The longest reason of a refusal, in characters.
+const MAX_REFUSAL_CHARS: usize = 1_000;
 
 /// A plan that can be done: what waits for what is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +24,14 @@ pub struct AcceptedPlan {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanProblem {
     /// There is nothing to do.
-    #[error("the plan has no task: give it at least one")]
+    #[error("the plan has no task: give it at least one, or a refusal")]
     NoTask,
+    /// It refuses and plans at once.
+    #[error("the plan has a refusal and tasks: leave out one of them")]
+    RefusalWithTasks,
+    /// The refusal does not say why, or what would do.
+    #[error("a refusal needs a reason and an instead of 1 to {MAX_REFUSAL_CHARS} characters each")]
+    RefusalText,
     /// There is too much to do.
     #[error("the plan has {tasks} tasks, at most {limit} are allowed: join some, or raise `limits.tasks`")]
     TooManyTasks {
@@ -75,12 +83,20 @@ impl Plan {
     ///
     /// A task starts in the wave after the last one it depends on. Tasks whose `paths` overlap are done one after the other,
     /// in the order of the plan; a task that names no paths overlaps with every other. Patterns overlap if the part before
-    /// the first wildcard of one leads to the other, which errs on the side of waiting.
+    /// the first wildcard of one leads to the other, which errs on the side of waiting. A plan that refuses has no waves.
     ///
     /// # Errors
     /// The first [`PlanProblem`].
     pub fn accept(&self, max_tasks: usize) -> Result<AcceptedPlan, PlanProblem> {
         let tasks = &self.tasks;
+        if let Some(Refusal { reason, instead }) = &self.refusal {
+            let fits = |text: &str| !text.trim().is_empty() && text.chars().count() <= MAX_REFUSAL_CHARS;
+            return match (tasks.is_empty(), fits(reason) && fits(instead)) {
+                (false, _) => Err(PlanProblem::RefusalWithTasks),
+                (true, false) => Err(PlanProblem::RefusalText),
+                (true, true) => Ok(AcceptedPlan { waves: Vec::new() }),
+            };
+        }
         if tasks.is_empty() {
             return Err(PlanProblem::NoTask);
         }
@@ -243,7 +259,7 @@ mod tests {
     }
 
     fn plan(tasks: Vec<PlannedTask>) -> Plan {
-        Plan { summary: "s".into(), tasks, acceptance_criteria: vec![], risk_hint: None }
+        Plan { summary: "s".into(), tasks, acceptance_criteria: vec![], risk_hint: None, refusal: None }
     }
 
     fn waves(tasks: Vec<PlannedTask>) -> Vec<Vec<String>> {
@@ -253,6 +269,17 @@ mod tests {
 
     fn problem(tasks: Vec<PlannedTask>) -> String {
         plan(tasks).accept(3).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_refusal_stands_alone_and_says_why() {
+        let refusing = |reason: &str, tasks| {
+            let refusal = Some(Refusal { reason: reason.into(), instead: "ask for this".into() });
+            Plan { refusal, ..plan(tasks) }.accept(9)
+        };
+        assert_eq!(refusing("it would delete the tests", vec![]), Ok(AcceptedPlan { waves: vec![] }));
+        assert_eq!(refusing(" ", vec![]), Err(PlanProblem::RefusalText));
+        assert_eq!(refusing("x", vec![task("a", &[], &[])]), Err(PlanProblem::RefusalWithTasks));
     }
 
     #[test]
@@ -316,7 +343,9 @@ mod tests {
             tasks: tasks.iter().map(|name| id(name)).collect(),
         };
         let accept = |items: Vec<DesignItem>| {
-            Design { summary: "s".into(), items, test_strategy: "t".into() }.accept(&plan).map_err(|e| e.to_string())
+            Design { summary: "s".into(), items, test_strategy: "t".into(), corrections: vec![] }
+                .accept(&plan)
+                .map_err(|e| e.to_string())
         };
         assert_eq!(accept(vec![item("one", &["a", "b"])]), Ok(()));
         assert_eq!(accept(vec![item("one", &["a"])]).unwrap_err(), "no design item serves task `b`: add one");

@@ -73,6 +73,18 @@ async fn a_plan_against_the_rules_is_refused_by_the_rules_name() {
 }
 
 #[tokio::test]
+async fn a_refused_requirement_ends_with_the_reason_and_what_to_ask_instead() {
+    let world = World::on_base(&config(), 0, &["+a"]).await;
+    let refusal = json!({ "reason": "It asks to delete the tests.", "instead": "Say which behaviour is wrong." });
+    let output = world.keep(&json!({ "summary": "s", "tasks": [], "refusal": refusal })).await;
+    let error = world.act("accept-plan", json!({ "output": output })).await.unwrap_err();
+    assert_eq!(error.name, ErrorName::InvalidInput);
+    let said = "refused by the crew: It asks to delete the tests. Instead: Say which behaviour is wrong.";
+    assert!(error.message.ends_with(said), "{error}");
+    assert!(world.run().await.plan.is_none());
+}
+
+#[tokio::test]
 async fn a_design_that_leaves_a_task_out_is_refused() {
     let world = World::planned(&config(), &[("t1", &[]), ("t2", &[])]).await;
     let before = world.run().await.design;

@@ -172,6 +172,25 @@ async fn new_tests_that_fail_on_the_base_prove_the_change() {
 }
 
 #[tokio::test]
+async fn what_was_said_of_a_round_is_kept_and_reported_defects_go_back_to_the_developer() {
+    let world = begun().await;
+    let developed = world.keep(&json!({ "summary": "made it faster" })).await;
+    let tested =
+        world.keep(&json!({ "summary": "one test fails", "defects": ["empty input: expected 0, was 1"] })).await;
+    let (overlay, now) = (world.keep(&change()).await, world.keep(&evidence(101, &["+a", "-new"])).await);
+    let measured = json!({
+        "task_id": "t1", "iteration": 1, "overlay": overlay, "tests": null, "evidence": now, "proof": null,
+        "developed": developed, "tested": tested,
+    });
+    assert_eq!(world.act("judge-task", measured).await.unwrap()["next"], "develop");
+    let task = world.task("t1").await;
+    assert_eq!((task.developed, task.tested), (Some(developed), Some(tested)));
+    let [judgement, defect] = &task.feedback[..] else { panic!("{:?}", task.feedback) };
+    assert!(judgement.starts_with("red: "), "{judgement}");
+    assert_eq!(defect, "the tester reports a defect: empty input: expected 0, was 1");
+}
+
+#[tokio::test]
 async fn why_a_task_failed_is_kept_and_what_is_done_stays_done() {
     let world = begun().await;
     let fail = async |error: Value| world.act("task-failed", json!({ "task_id": "t1", "error": error })).await.unwrap();
