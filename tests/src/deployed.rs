@@ -111,6 +111,7 @@ impl Deployed {
 
     /// Fails if a function that serves here and now ever took more than nine tenths of the memory that it is declared with; says
     /// what each took.
+    #[allow(clippy::print_stdout, reason = "the figures are what somebody looks for who runs this alone")]
     pub fn expect_enough_memory(&self) {
         let mut problems = Vec::new();
         for function in functions() {
