@@ -39,6 +39,19 @@ fn what_is_missing_is_named_with_its_cure() {
 }
 
 #[test]
+fn the_key_that_the_settings_ask_for_is_looked_for() {
+    let (git, settings) = (Some("git version 2.50.0"), "[provider]\nkind = \"openai\"\n");
+    let world = World::quick_with(settings);
+    let none = doctor(&world, git, &[("ANTHROPIC_API_KEY", KEY)]).expect(69);
+    assert!(none.said("missing OPENAI_API_KEY") && none.said("cure: export OPENAI_API_KEY"), "{}", none.stdout);
+    assert!(!none.said("ANTHROPIC"), "{}", none.stdout);
+    doctor(&world, git, &[("OPENAI_API_KEY", KEY)]).expect(0);
+    let own = World::quick_with(&format!("{settings}base_url = \"http://127.0.0.1:8080/v1\"\n"));
+    let ended = doctor(&own, git, &[]).expect(0);
+    assert!(!ended.said("API_KEY"), "a server of one's own is asked without: {}", ended.stdout);
+}
+
+#[test]
 fn what_rust_projects_need_is_looked_for_in_one() {
     let git = Some("git version 2.50.0");
     let ended = doctor(&World::rust(), git, &[("ANTHROPIC_API_KEY", KEY)]).expect(69);
