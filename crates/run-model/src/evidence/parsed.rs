@@ -31,10 +31,10 @@ impl ParsedTests {
         Self { tests, doubt: (!doubts.is_empty()).then(|| doubts.join("; ")) }
     }
 
-    /// The same, with one more reason not to trust it.
+    /// The same, not to be trusted for this reason if for no earlier one.
     #[must_use]
     pub fn doubting(self, why: impl Into<String>) -> Self {
-        let doubt = self.doubt.map_or_else(|| why.into(), |doubt| doubt);
+        let doubt = self.doubt.unwrap_or_else(|| why.into());
         Self { doubt: Some(doubt), ..self }
     }
 }

@@ -66,10 +66,10 @@ fn results(lines: &[&str]) -> Vec<(String, TestOutcome)> {
         if let Some(parts) = TEST.captures(line) {
             let said = parts.get(3).map_or("", |said| said.as_str());
             tests.push((full_name(&parts[1], &parts[2]), said.to_owned()));
-        } else if let Some((_, said)) = tests.last_mut() {
-            if !line.trim().is_empty() {
-                *said = (*line).to_owned();
-            }
+        } else if let Some((_, said)) = tests.last_mut()
+            && !line.trim().is_empty()
+        {
+            *said = (*line).to_owned();
         }
     }
     tests.into_iter().map(|(name, said)| (name, outcome(&said))).collect()
