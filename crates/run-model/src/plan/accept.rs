@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_plan_out_of_bounds_is_sent_back_with_the_reason() {
         let named = |name: &str| task(name, &[], &[name]);
-        assert_eq!(problem(vec![]), "the plan has no task: give it at least one");
+        assert_eq!(problem(vec![]), "the plan has no task: give it at least one, or a refusal");
         assert!(problem(["a", "b", "c", "d"].map(named).into()).contains("has 4 tasks, at most 3"));
         assert!(problem(vec![named("a"), named("a")]).contains("two entries are called `a`"));
         assert!(problem(vec![task("a", &["x"], &[])]).contains("`a` refers to task `x`"));
