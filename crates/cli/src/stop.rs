@@ -23,12 +23,23 @@ pub(crate) async fn one(place: Place, run_id: &RunId) -> Result<u8, Problem> {
         screen::print(format!("{run_id} has ended already: {}", render::words(run.status)));
         return Ok(0);
     }
-    let (flag, place) = (place.flag(), place.driving().await?);
-    stop_execution(&place, &run.execution_arn).await?;
-    let run = record(&place, run_id).await?;
+    let (flag, mut place) = (place.flag(), place.driving().await?);
+    let stopped = loop {
+        match stopped(&place, &run).await {
+            // Whoever drove followed this run, and went.
+            Err(problem) if problem.exit == problem::DRIVER_GONE => place = place.reopen().await?,
+            stopped => break stopped,
+        }
+    };
     place.close().await;
-    screen::print(told(&run, &flag));
+    screen::print(told(&stopped?, &flag));
     Ok(0)
+}
+
+/// Stops a run's execution and says so in its record.
+async fn stopped(place: &Place, run: &RunRecord) -> Result<RunRecord, Problem> {
+    stop_execution(place, &run.execution_arn).await?;
+    record(place, &run.run_id).await
 }
 
 /// Stops every execution of every machine, and looks until none is left. A run that was stopped says so in its record.
