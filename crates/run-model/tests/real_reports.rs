@@ -150,6 +150,9 @@ fn unittest_names_modules_and_classes() {
             "-test_b.T.test_us",
         ],
     );
+    let rule = "-".repeat(70);
+    let green = format!("test_a (m.T.test_a) ... ok\n\n{rule}\nRan 1 test in 0.000s\n\nOK\n");
+    trusted(&parse_unittest(&green), &["+m.T.test_a"]);
     // As Python 3.10 writes, with a fixture that fails and a module that cannot be imported.
     let older = "test_a (m.T) ... ok\nsetUpClass (m.U) ... ERROR\nbad (unittest.loader._FailedTest) ... ERROR\n\n\
                  ======================================================================\nERROR: setUpClass (m.U)\n\

@@ -16,6 +16,8 @@ static COUNT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^Ran (\d+) tests? 
 static SUMMARY: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^(OK|FAILED|NO TESTS RAN)(?: \((.*)\))?$").expect("a literal pattern"));
 const RULE: &str = "======================================================================";
+/// What stands above the number of tests that ran.
+const LAST_RULE: &str = "----------------------------------------------------------------------";
 
 /// Reads what unittest wrote to its standard error.
 ///
@@ -68,6 +70,7 @@ fn results(lines: &[&str]) -> Vec<(String, TestOutcome)> {
             tests.push((full_name(&parts[1], &parts[2]), said.to_owned()));
         } else if let Some((_, said)) = tests.last_mut()
             && !line.trim().is_empty()
+            && *line != LAST_RULE
         {
             *said = (*line).to_owned();
         }
