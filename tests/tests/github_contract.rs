@@ -176,8 +176,8 @@ async fn publish_and_land(fake: &FakeGitHub, github: &GitHub) {
         change.land(github, &published.commit, pull).await.unwrap();
         change.land(github, &published.commit, pull).await.unwrap();
         assert_eq!(fake.git(&["show", "main:a.txt"]), format!("{number}c"));
-        let merges = fake.asked().into_iter().filter(|asked| asked.method == "PUT");
-        assert_eq!(merges.last().unwrap().body["merge_method"], method);
+        let merge = fake.asked().into_iter().rfind(|asked| asked.method == "PUT");
+        assert_eq!(merge.unwrap().body["merge_method"], method);
     }
 }
 
