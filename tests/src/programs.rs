@@ -26,10 +26,11 @@ pub fn program_of(function: &str) -> String {
 /// The memory that a function has unless somebody asks for more, in megabytes, as the template has it.
 pub fn memory_mb_of(function: &str) -> u64 {
     let template = Template::load();
-    let memory = &template.0["Parameters"]["Memory"]["Default"];
-    let own = &template.properties(&logical_id(function))["MemorySize"]["Fn::FindInMap"][0];
-    let mapped = own.as_str().map(|map| &template.0["Mappings"][map][memory.to_string()]["Memory"]);
-    mapped.unwrap_or(memory).as_u64().unwrap_or_else(|| panic!("{function} has no memory"))
+    let default = &template.0["Parameters"]["Memory"]["Default"];
+    let own = &template.properties(&logical_id(function))["MemorySize"]["Fn::FindInMap"][2];
+    let whose = own.as_str().unwrap_or("Functions");
+    let memory = &template.0["Mappings"]["Memory"][default.to_string()][whose];
+    memory.as_u64().unwrap_or_else(|| panic!("{function} has no memory"))
 }
 
 /// Where `sam build` put what is deployed, if it was run: `cargo xtask test --world` does, and says so by a variable.

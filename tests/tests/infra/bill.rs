@@ -139,7 +139,7 @@ fn the_page_counts_what_the_template_holds() {
 fn a_runs_bill_goes_by_what_the_template_declares() {
     let (template, prices) = (template(), Prices::load());
     assert_eq!(template.0["Parameters"]["Memory"]["Default"], prices.declared.lambda_memory_mb);
-    let of_code_host = &template.0["Mappings"]["CodeHost"][prices.declared.lambda_memory_mb.to_string()]["Memory"];
+    let of_code_host = &template.0["Mappings"]["Memory"][prices.declared.lambda_memory_mb.to_string()]["CodeHost"];
     assert_eq!(*of_code_host, prices.declared.code_host_memory_mb);
     for (id, function) in template.of_type("AWS::Serverless::Function").into_iter().filter(|(id, _)| *id != "CodeHost")
     {
