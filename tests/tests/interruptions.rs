@@ -83,7 +83,7 @@ fn registry(stage: &Stage, calls: &Arc<Calls>, answers: Answers) -> FunctionRegi
         registry.with(&name.clone(), move |event, _| {
             let waves = calls.of("run-control").iter().filter(|event| event["action"] == "next-wave").count();
             let before = calls.note(&name, &event);
-            let measured = json!({"evidence": {"measured": event["overlay"]}});
+            let measured = json!({"evidence": {"measured": event["visit"]["overlay"]}});
             let (client, answer) = (
                 client.clone(),
                 match name.as_str() {
@@ -168,12 +168,9 @@ async fn a_check_whose_answer_is_lost_goes_on_with_the_evidence_that_stands_in_t
     everything_was_told(&calls);
     let asked = |action: &str| {
         let of = calls.of("test-runner").into_iter().filter(|event| event["action"] == action);
-        let visit = |event: Value| {
-            ["run_id", "task_id", "iteration", "purpose", "overlay", "asked"].map(|field| event[field].clone())
-        };
-        of.map(visit).collect::<Vec<_>>()
+        of.map(|event| event["visit"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(asked("queue"), asked("look"), "what is looked for is what was asked for");
-    let purposes: Vec<Value> = asked("look").into_iter().map(|visit| visit[3].clone()).collect();
+    let purposes: Vec<Value> = asked("look").into_iter().map(|visit| visit["purpose"].clone()).collect();
     assert_eq!(purposes, ["baseline", "session", "session", "task", "final"]);
 }

@@ -31,23 +31,15 @@ impl Context {
 #[serde(tag = "action", rename_all = "kebab-case")]
 enum Request {
     Queue(Input),
-    Look(Visit),
+    Look { visit: Visit },
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Input {
     token: String,
-    run_id: RunId,
-    purpose: Purpose,
-    #[serde(default)]
-    task_id: Option<TaskId>,
-    #[serde(default)]
-    iteration: Option<u32>,
-    #[serde(default)]
-    overlay: Option<ArtefactRef>,
     held_out: bool,
-    asked: String,
+    visit: Visit,
 }
 
 /// One stay of a machine in a state that asks for checks, however often the state is tried again.
@@ -67,17 +59,6 @@ struct Visit {
 }
 
 impl Visit {
-    fn of(input: &Input) -> Self {
-        Self {
-            run_id: input.run_id.clone(),
-            purpose: input.purpose,
-            task_id: input.task_id.clone(),
-            iteration: input.iteration,
-            overlay: input.overlay.clone(),
-            asked: input.asked.clone(),
-        }
-    }
-
     /// The visit's job and how it stands: the newest that has not come to nothing. A state that is tried again, because its
     /// runner failed or its run was taken up again, gets a job of its own.
     async fn job(&self, store: &Store) -> Result<(JobId, JobStands), FunctionError> {
@@ -109,7 +90,7 @@ fn internal(message: String) -> FunctionError {
 pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionError> {
     match serde_json::from_value(input).map_err(|problem| FunctionError::invalid("input", problem))? {
         Request::Queue(input) => queue(context, input).await,
-        Request::Look(visit) => look(context, &visit).await,
+        Request::Look { visit } => look(context, &visit).await,
     }
 }
 
@@ -130,34 +111,35 @@ async fn look(context: &Context, visit: &Visit) -> Result<Value, FunctionError> 
 }
 
 async fn queue(context: &Context, input: Input) -> Result<Value, FunctionError> {
+    let Input { token, held_out, visit } = input;
     // A job is of one run: a runner elsewhere reads whatever it names.
-    let store = context.store.of_run(&input.run_id);
-    let run = store.run(&input.run_id).await?;
-    let held_out = held_out(&input, run.acceptance)?;
-    if let Some(stage) = stage(input.purpose) {
-        store.enter_stage(&input.run_id, stage).await?;
+    let store = context.store.of_run(&visit.run_id);
+    let run = store.run(&visit.run_id).await?;
+    let held_out = held_out_archive(&visit, held_out, run.acceptance)?;
+    if let Some(stage) = stage(visit.purpose) {
+        store.enter_stage(&visit.run_id, stage).await?;
     }
-    let snapshot = run.snapshot.ok_or_else(|| internal(format!("{} has no snapshot to check", input.run_id)))?;
-    let (job_id, _) = Visit::of(&input).job(&store).await?;
+    let snapshot = run.snapshot.ok_or_else(|| internal(format!("{} has no snapshot to check", visit.run_id)))?;
+    let (job_id, _) = visit.job(&store).await?;
     let job = CheckJob {
         job_id: job_id.clone(),
-        run_id: input.run_id.clone(),
-        purpose: input.purpose,
+        run_id: visit.run_id.clone(),
+        purpose: visit.purpose,
         priority: run.priority,
         snapshot,
-        overlay_key: input.overlay.map(|overlay| overlay.key),
+        overlay_key: visit.overlay.map(|overlay| overlay.key),
         held_out_key: held_out.map(|archive| archive.key),
         config_key: run.config.key,
     };
-    let mut message = message(input.purpose, input.iteration);
+    let mut message = message(visit.purpose, visit.iteration);
     if is_without_runner(&store).await? {
         message = format!("{message} once a runner has them; {}", no_runner_is_alive(None));
     }
-    let (run, task) = (&input.run_id, input.task_id.as_ref().map(TaskId::as_str));
-    tracing::info!(%run, task, job = %job_id, purpose = ?input.purpose, "a check is queued");
-    let event = NewEvent { task: input.task_id, ..NewEvent::new("checks.queued", message) };
+    let (run, task) = (&visit.run_id, visit.task_id.as_ref().map(TaskId::as_str));
+    tracing::info!(%run, task, job = %job_id, purpose = ?visit.purpose, "a check is queued");
+    let event = NewEvent { task: visit.task_id, ..NewEvent::new("checks.queued", message) };
     check_inputs(&store, &job)?;
-    store.put_job(job, &input.token, event).await?;
+    store.put_job(job, &token, event).await?;
     Ok(json!({ "job_id": job_id }))
 }
 
@@ -175,17 +157,21 @@ async fn is_without_runner(store: &Store) -> Result<bool, FunctionError> {
 
 /// The held-out archive, where it is asked for: only a measurement that no agent reads may have it, and such a measurement
 /// must.
-fn held_out(input: &Input, archive: Option<ArtefactRef>) -> Result<Option<ArtefactRef>, FunctionError> {
-    let unseen = matches!(input.purpose, Purpose::AcceptanceBase | Purpose::AcceptanceFinal);
-    if input.held_out != unseen {
-        let problem = format!("{} does not go with the purpose {:?}", input.held_out, input.purpose);
+fn held_out_archive(
+    visit: &Visit,
+    held_out: bool,
+    acceptance: Option<ArtefactRef>,
+) -> Result<Option<ArtefactRef>, FunctionError> {
+    let unseen = matches!(visit.purpose, Purpose::AcceptanceBase | Purpose::AcceptanceFinal);
+    if held_out != unseen {
+        let problem = format!("{held_out} does not go with the purpose {:?}", visit.purpose);
         return Err(FunctionError::invalid("held_out", problem));
     }
     if !unseen {
         return Ok(None);
     }
-    let missing = || FunctionError::invalid("held_out", format!("{} was given no held-out tests", input.run_id));
-    archive.ok_or_else(missing).map(Some)
+    let missing = || FunctionError::invalid("held_out", format!("{} was given no held-out tests", visit.run_id));
+    acceptance.ok_or_else(missing).map(Some)
 }
 
 fn stage(purpose: Purpose) -> Option<Stage> {

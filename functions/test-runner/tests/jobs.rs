@@ -25,6 +25,14 @@ fn artefact(key: &str) -> ArtefactRef {
     ArtefactRef { key: key.into(), sha256: Sha256::of(key.as_bytes()), bytes: 1 }
 }
 
+/// A stay of the task machine in a state that asks for checks.
+fn visit(purpose: &str, asked: &str) -> Value {
+    json!({
+        "run_id": "r-1", "purpose": purpose, "task_id": "t1", "iteration": 2, "overlay": artefact("runs/r-1/overlay"),
+        "asked": asked,
+    })
+}
+
 impl World {
     /// A run with a snapshot and held-out tests, as far as these are `true`.
     async fn new(snapshot: bool, held_out: bool) -> Self {
@@ -65,8 +73,7 @@ impl World {
     /// Asks in a state that was entered then.
     async fn ask_at(&self, asked: &str, token: &str, purpose: &str, held_out: bool) -> Result<Value, FunctionError> {
         let input = json!({
-            "action": "queue", "token": token, "run_id": "r-1", "purpose": purpose, "task_id": "t1", "iteration": 2,
-            "overlay": artefact("runs/r-1/overlay"), "held_out": held_out, "asked": asked,
+            "action": "queue", "token": token, "held_out": held_out, "visit": visit(purpose, asked),
         });
         test_runner::handle(&self.context, input).await
     }
@@ -74,8 +81,7 @@ impl World {
     /// Looks for the evidence of what was asked for then.
     async fn look(&self, asked: &str) -> Result<Value, FunctionError> {
         let input = json!({
-            "action": "look", "run_id": "r-1", "purpose": "task", "task_id": "t1", "iteration": 2,
-            "overlay": artefact("runs/r-1/overlay"), "asked": asked,
+            "action": "look", "visit": visit("task", asked),
         });
         test_runner::handle(&self.context, input).await
     }
@@ -221,10 +227,9 @@ async fn what_belongs_to_another_run_is_in_no_job() {
         assert!(error.message.contains(what) && error.message.contains("does not belong to run r-1"), "{error}");
     };
     for key in ["runs/r-2/overlay", "held-out/r-1/tests", "runs/r-1/../r-2/overlay"] {
-        let input = json!({
-            "action": "queue", "token": "t", "run_id": "r-1", "purpose": "task", "overlay": artefact(key), "held_out": false,
-            "asked": "10:00",
-        });
+        let mut visit = visit("task", "10:00");
+        visit["overlay"] = json!(artefact(key));
+        let input = json!({ "action": "queue", "token": "t", "held_out": false, "visit": visit });
         refused(test_runner::handle(&world.context, input).await, key);
     }
     world.store.update_run(&world.run_id, |run| run.acceptance = Some(artefact("held-out/r-2/tests"))).await.unwrap();
