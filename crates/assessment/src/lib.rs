@@ -20,7 +20,11 @@ use store::Store;
 pub struct Measured {
     /// The files that it really changes.
     pub paths: Vec<PathFacts>,
-    /// What the evidence on it says against the base.
+    /// The evidence on the base.
+    pub base: Evidence,
+    /// The evidence on the change.
+    pub now: Evidence,
+    /// What the one says against the other.
     pub judgement: Judgement,
     /// What the held-out tests say, if they were asked.
     pub acceptance: Option<AcceptanceResult>,
@@ -45,15 +49,25 @@ pub async fn measure(
     let config: RunConfig = store.get_json(&run.config).await?;
     let rules = PathRules::new(&config).map_err(bad_config)?;
     let included = included(store, run, overlay).await?;
+    let base_evidence = evidence(store, run, Purpose::Baseline).await?;
     let now = evidence(store, run, Purpose::Final).await?;
     Ok(Measured {
         paths: PathFacts::of(overlay, &content, &|path| PathClass {
             included: included.contains(path),
             ..classify(&rules, path.as_str())
         }),
-        judgement: judge::judge(&evidence(store, run, Purpose::Baseline).await?, &now),
-        acceptance: accepted(store, run, &now, acceptance).await?,
+        judgement: judge::judge(&base_evidence, &now),
+        acceptance: match acceptance {
+            Some(acceptance) => {
+                let base_with = evidence(store, run, Purpose::AcceptanceBase).await?;
+                let with: Evidence = store.get_json(acceptance).await?;
+                Some(judge::acceptance(&base_evidence, &base_with, &now, &with))
+            }
+            None => None,
+        },
         findings: scan(overlay, &content),
+        base: base_evidence,
+        now,
     })
 }
 
@@ -71,11 +85,10 @@ impl Measured {
             let verdict: Verdict = store.get_json(verdict).await?;
             hints.extend(verdict.risk_hint.map(|level| RiskHint { from: "reviewer".into(), level }));
         }
-        let base = evidence(store, run, Purpose::Baseline).await?;
         // Documentation needs no regression proof; code without a proven new test says so.
         let needs_proof = !self.paths.iter().all(PathFacts::is_documentation);
         Ok(assess_change(&ChangeFacts {
-            red_base: !base.commands.iter().all(|check| check.exit.is_success()),
+            red_base: !self.base.commands.iter().all(|check| check.exit.is_success()),
             regression_proof: needs_proof.then(|| tasks.iter().all(|task| task.regression_proof == Some(true))),
             judgement: self.judgement,
             paths: self.paths,
@@ -145,17 +158,4 @@ async fn included(store: &Store, run: &RunRecord, overlay: &Overlay) -> Result<B
     let sources = store.base_texts(taken(run)?, is_source).await?;
     let is_included = |path: &&RepoPath| is_included(path, sources.values().map(String::as_str));
     Ok(overlay.paths().filter(is_included).cloned().collect())
-}
-
-async fn accepted(
-    store: &Store,
-    run: &RunRecord,
-    plain: &Evidence,
-    acceptance: Option<&ArtefactRef>,
-) -> Result<Option<AcceptanceResult>, FunctionError> {
-    let Some(acceptance) = acceptance else { return Ok(None) };
-    let base = evidence(store, run, Purpose::Baseline).await?;
-    let base_with = evidence(store, run, Purpose::AcceptanceBase).await?;
-    let with: Evidence = store.get_json(acceptance).await?;
-    Ok(Some(judge::acceptance(&base, &base_with, plain, &with)))
 }

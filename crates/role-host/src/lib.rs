@@ -122,7 +122,7 @@ async fn invoke(
     let run = store.run(&input.run_id).await?;
     let snapshot = run.snapshot.as_ref().ok_or_else(|| missing("snapshot", &input.run_id))?;
     let base = context.scratch.open(&store, snapshot).await?;
-    let material = Material::load(&store, &run, &input, base).await?;
+    let material = Material::load(&store, &run, &input, base, definition.sections).await?;
     let rules = PathRules::new(&material.config).map_err(|problem| FunctionError::invalid("config", problem))?;
     let desk = Desk { definition, material: &material, rules };
     let (keys, clock, randomness) = (Keys(&store), context.clock.clone(), context.randomness.clone());

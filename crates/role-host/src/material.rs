@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use store::Store;
 
 use crate::Input;
+use crate::opening::Section;
 use crate::scratch::{Base, LaidOver};
 
 /// Everything a role may be told.
@@ -49,7 +50,14 @@ pub struct Material {
 }
 
 impl Material {
-    pub(crate) async fn load(store: &Store, run: &RunRecord, input: &Input, base: Base) -> Result<Self, FunctionError> {
+    /// Of the round's evidence and reports only what one of these sections shows is read.
+    pub(crate) async fn load(
+        store: &Store,
+        run: &RunRecord,
+        input: &Input,
+        base: Base,
+        sections: &[Section],
+    ) -> Result<Self, FunctionError> {
         let requirement = store.get_artefact(&run.requirement).await?;
         let plan: Option<Plan> = load(store, run.plan.as_ref()).await?;
         let (mut task, mut record) = (None, None);
@@ -63,6 +71,10 @@ impl Material {
         }
         let newest = |purpose| run.evidence.iter().rev().find(|(found, _)| *found == purpose).map(|(_, at)| at);
         let of_task = |pick: fn(&TaskRecord) -> Option<&ArtefactRef>| record.as_ref().and_then(pick);
+        let shown = |section, at| if sections.contains(&section) { at } else { None };
+        let proof = shown(Section::Evidence, of_task(|record| record.proof_evidence.as_ref()));
+        let developed = shown(Section::Reports, of_task(|record| record.developed.as_ref()));
+        let tested = shown(Section::Reports, of_task(|record| record.tested.as_ref()));
         let given = load(store, input.overlay.as_ref()).await?.unwrap_or_default();
         Ok(Self {
             requirement: String::from_utf8_lossy(&requirement).into_owned(),
@@ -71,9 +83,9 @@ impl Material {
             design: load(store, run.design.as_ref()).await?,
             base_evidence: load(store, newest(Purpose::Baseline)).await?,
             task_evidence: load(store, of_task(|record| record.evidence.as_ref())).await?,
-            proof_evidence: load(store, of_task(|record| record.proof_evidence.as_ref())).await?,
-            developed: load(store, of_task(|record| record.developed.as_ref())).await?,
-            tested: load(store, of_task(|record| record.tested.as_ref())).await?,
+            proof_evidence: load(store, proof).await?,
+            developed: load(store, developed).await?,
+            tested: load(store, tested).await?,
             brought: load(store, input.evidence.as_ref()).await?,
             earlier: load(store, of_task(|record| record.base_overlay.as_ref())).await?.unwrap_or_default(),
             tree: LaidOver { base, given },

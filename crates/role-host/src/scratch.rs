@@ -37,10 +37,7 @@ impl Scratch {
             serde_json::from_slice(&manifest).map_err(|problem| damaged(&snapshot.manifest_key, &problem))?;
         let root = self.folder.join(snapshot.archive_sha256.as_str());
         if !root.is_dir() {
-            let archive = store.get_object(&snapshot.archive_key).await?;
-            if Sha256::of(&archive) != snapshot.archive_sha256 {
-                return Err(damaged(&snapshot.archive_key, &"its hash is not the snapshot's"));
-            }
+            let archive = store.get_archive(snapshot).await?;
             let fresh = self.folder.join(format!("new-{}", self.randomness.hex_id(8)));
             let (folder, target) = (self.folder.clone(), root.clone());
             let bounds = Bounds::of_files(manifest.entries.len() as u64, manifest.bytes());

@@ -103,7 +103,9 @@ fn names_failures(check: &CommandEvidence) -> bool {
 fn silenced(base: &CommandEvidence, now: &Evidence) -> Option<String> {
     let ran = |check: &CommandEvidence| check.tests.iter().any(|test| test.outcome != TestOutcome::Ignored);
     let check = find(now, &base.name)?;
-    (ran(base) && !ran(check)).then(|| format!("check `{}` ran tests on the base and runs none now", base.name))
+    // Where it failed without naming a test, that is the reason already.
+    (check.exit.is_success() && ran(base) && !ran(check))
+        .then(|| format!("check `{}` ran tests on the base and runs none now", base.name))
 }
 
 /// Why a check's end is not explained by the tests it names, if so.
@@ -174,6 +176,7 @@ pub(crate) mod tests {
         assert!(!gone.green);
         assert_eq!(gone.unexplained, ["check `test` ran tests on the base and runs none now"]);
         assert!(of((0, &["~a"]), (0, &[])).green, "none ran before");
+        assert_eq!(of((0, &["+a"]), (101, &[])).unexplained.len(), 1, "a build that fails is told once");
         assert!(of((0, &["+a", "+b"]), (0, &["+c"])).green, "renamed ones are a matter of risk");
     }
 

@@ -15,9 +15,10 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
 use aws_smithy_runtime::client::retries::classifiers::{HttpStatusCodeClassifier, TransientErrorClassifier};
-use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
+use aws_smithy_runtime_api::client::interceptors::context::{Error, InterceptorContext, Output};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 use aws_smithy_runtime_api::client::ser_de::DeserializeResponse;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
@@ -41,6 +42,8 @@ const KEY: &AsciiSet = &VALUE.remove(b'/');
 const PRECONDITION_FAILED: u16 = 412;
 /// How S3 says that it is busy or broken, and to come again.
 const PASSING: &[u16] = &[429, 500, 502, 503, 504];
+/// The same by names: another write of the key is under way, or the body came too slowly. Their status means other things too.
+const PASSING_BY_NAME: [&str; 2] = ["ConditionalRequestConflict", "RequestTimeout"];
 
 /// Why a request came to nothing.
 pub(crate) type Failed = SdkError<Refused, HttpResponse>;
@@ -210,7 +213,8 @@ fn exchange(sdk: &SdkConfig, endpoint: &str) -> Operation<HttpRequest, SdkBody, 
         .endpoint_url(endpoint)
         .standard_retry(&retries)
         .retry_classifier(TransientErrorClassifier::<Refused>::new())
-        .retry_classifier(HttpStatusCodeClassifier::new_from_codes(PASSING));
+        .retry_classifier(HttpStatusCodeClassifier::new_from_codes(PASSING))
+        .retry_classifier(ByName);
     if let Some(client) = sdk.http_client() {
         builder = builder.http_client(client);
     }
@@ -246,6 +250,24 @@ impl DeserializeResponse for Reader {
     ) -> Result<Output, OrchestratorError<Error>> {
         let body = response.body().bytes().unwrap_or_default();
         Err(OrchestratorError::operation(Error::erase(Refused::of(response.status().as_u16(), body))))
+    }
+}
+
+/// Tries again what S3 refuses by one of [`PASSING_BY_NAME`].
+#[derive(Debug)]
+struct ByName;
+
+impl ClassifyRetry for ByName {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(|answer| answer.err()?.as_operation_error());
+        match error.and_then(|error| error.downcast_ref::<Refused>()) {
+            Some(refused) if PASSING_BY_NAME.contains(&refused.code.as_str()) => RetryAction::transient_error(),
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "S3's names for what passes"
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use run_model::run::ArtefactRef;
+use run_model::snapshot::SnapshotRef;
 use run_model::{RunId, Sha256};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,9 +101,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::Corrupt`] if the bytes are not those that were put; [`StoreError::Unavailable`].
     pub async fn get_artefact(&self, artefact: &ArtefactRef) -> Result<Vec<u8>, StoreError> {
-        let bytes = self.get_object(&artefact.key).await?;
-        if Sha256::named_by(&artefact.key).as_ref() != Some(&artefact.sha256) {
-            check(&artefact.key, &bytes, &artefact.sha256)?;
+        self.get_hashed(&artefact.key, &artefact.sha256).await
+    }
+
+    /// A snapshot's archive (tar, gzip), checked against its hash.
+    ///
+    /// # Errors
+    /// As [`Store::get_artefact`].
+    pub async fn get_archive(&self, snapshot: &SnapshotRef) -> Result<Vec<u8>, StoreError> {
+        self.get_hashed(&snapshot.archive_key, &snapshot.archive_sha256).await
+    }
+
+    /// An object of this hash. What is named by it was compared with its name when it was read.
+    async fn get_hashed(&self, key: &str, sha256: &Sha256) -> Result<Vec<u8>, StoreError> {
+        let bytes = self.get_object(key).await?;
+        if Sha256::named_by(key).as_ref() != Some(sha256) {
+            check(key, &bytes, sha256)?;
         }
         Ok(bytes)
     }

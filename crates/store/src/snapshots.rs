@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use archive::{ArchiveError, Bounds, Kind};
+use run_model::RepoPath;
 use run_model::snapshot::SnapshotRef;
-use run_model::{RepoPath, Sha256};
 
 use crate::{Store, StoreError};
 
@@ -31,10 +31,7 @@ impl Store {
         snapshot: &SnapshotRef,
         wanted: impl Fn(&RepoPath) -> bool + Send,
     ) -> Result<BTreeMap<RepoPath, String>, StoreError> {
-        let archive = self.get_object(&snapshot.archive_key).await?;
-        if Sha256::of(&archive) != snapshot.archive_sha256 {
-            return Err(damaged(snapshot, &"its hash is not the snapshot's"));
-        }
+        let archive = self.get_archive(snapshot).await?;
         let (mut contents, mut bytes) = (BTreeMap::new(), 0);
         archive::unpack(archive.as_slice(), Bounds::SNAPSHOT, |entry| {
             let path = String::from_utf8(entry.path).ok().and_then(|path| RepoPath::new(path).ok());

@@ -3,9 +3,8 @@
 use assessment::taken;
 use run_model::change_set::ChangeSet;
 use run_model::evidence::{Evidence, Purpose};
-use run_model::judge::acceptance;
 use run_model::risk::Risk;
-use run_model::run::RunRecord;
+use run_model::run::{ArtefactRef, RunRecord};
 use run_model::snapshot::Manifest;
 use run_model::{ErrorName, FunctionError, Sha256};
 
@@ -27,23 +26,14 @@ pub(crate) async fn change_set(context: &Context, run: &RunRecord) -> Result<Cha
 pub(crate) async fn assure(context: &Context, run: &RunRecord, change: &ChangeSet) -> Result<(), FunctionError> {
     let recorded = run.risk.as_ref().filter(|_| run.ending.is_none());
     let recorded = recorded.ok_or_else(|| refused("the change was not assessed as good"))?;
-    let base = evidence(context, run, Purpose::Baseline).await?;
-    let now = evidence(context, run, Purpose::Final).await?;
-    is_measured_tree(context, run, change, &now).await?;
-    let measured = assessment::measure(&context.store, run, &change.overlay, None).await?;
+    let acceptance = held_out(context, run, change).await?;
+    let measured = assessment::measure(&context.store, run, &change.overlay, acceptance).await?;
+    is_measured_tree(context, run, change, &measured.now).await?;
     if !measured.judgement.green {
         return Err(refused(measured.judgement.to_string()));
     }
-    if run.acceptance.is_some() {
-        let base_with = evidence(context, run, Purpose::AcceptanceBase).await?;
-        let with = evidence(context, run, Purpose::AcceptanceFinal).await?;
-        if with.overlay_sha256 != Some(Sha256::of_json(&change.overlay)) {
-            return Err(refused("the held-out tests were run on another change"));
-        }
-        let accepted = acceptance(&base, &base_with, &now, &with);
-        if !accepted.ok {
-            return Err(refused(accepted.to_string()));
-        }
+    if let Some(accepted) = measured.acceptance.as_ref().filter(|accepted| !accepted.ok) {
+        return Err(refused(accepted.to_string()));
     }
     if let Some(found) = measured.blocking().next() {
         return Err(refused(format!("{}:{} {} ({})", found.path, found.line, found.message, found.rule)));
@@ -90,8 +80,20 @@ async fn is_measured_tree(
     )))
 }
 
-async fn evidence(context: &Context, run: &RunRecord, purpose: Purpose) -> Result<Evidence, FunctionError> {
-    let found = run.evidence.iter().rev().find(|(recorded, _)| *recorded == purpose);
-    let (_, artefact) = found.ok_or_else(|| refused(format!("{} has no {purpose:?} evidence", run.run_id)))?;
-    Ok(context.store.get_json(artefact).await?)
+/// Where the evidence of the held-out tests on this change lies, if the run has any.
+async fn held_out<'a>(
+    context: &Context,
+    run: &'a RunRecord,
+    change: &ChangeSet,
+) -> Result<Option<&'a ArtefactRef>, FunctionError> {
+    if run.acceptance.is_none() {
+        return Ok(None);
+    }
+    let found = run.evidence.iter().rev().find(|(purpose, _)| *purpose == Purpose::AcceptanceFinal);
+    let (_, artefact) = found.ok_or_else(|| refused(format!("{} has no AcceptanceFinal evidence", run.run_id)))?;
+    let with: Evidence = context.store.get_json(artefact).await?;
+    if with.overlay_sha256 != Some(Sha256::of_json(&change.overlay)) {
+        return Err(refused("the held-out tests were run on another change"));
+    }
+    Ok(Some(artefact))
 }

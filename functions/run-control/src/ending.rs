@@ -98,7 +98,7 @@ fn failed(run_id: &RunId, error: &Failure) -> Ending {
             format!("Give the pull request what it lacks, then `gatewright runs resume {run_id} --from land`."),
         ),
         (ErrorName::ForgeThrottled, format!("When the rate limit allows it again, {resume}.")),
-        (ErrorName::NoEvidence, format!("Start a runner on a Linux machine, then {resume}.")),
+        (ErrorName::NoEvidence, format!("See that a runner is alive and can end the checks in time, then {resume}.")),
         (ErrorName::MergeConflict, "Start again and ask for less at once.".to_owned()),
     ];
     let cure = cures.into_iter().find(|(name, _)| error.names(*name)).map(|(_, cure)| cure);

@@ -104,9 +104,13 @@ async fn look(context: &Context, visit: &Visit) -> Result<Value, FunctionError> 
     let said = match stands {
         JobStands::Done(result) => return Ok(json!({ "evidence": result["evidence"] })),
         JobStands::Claimed => "a runner took them and has not reported",
-        JobStands::Queued | JobStands::Unknown | JobStands::CameToNothing => "no runner took them",
+        JobStands::Queued => "no runner took them",
+        JobStands::Unknown | JobStands::CameToNothing => "they came to nothing",
     };
-    let message = format!("there is no evidence of the checks in time: {said} ({})", no_runner_is_alive(None));
+    let mut message = format!("there is no evidence of the checks in time: {said}");
+    if is_without_runner(&store).await? {
+        message = format!("{message}; {}", no_runner_is_alive(None));
+    }
     Err(FunctionError::new(ErrorName::NoEvidence, message))
 }
 

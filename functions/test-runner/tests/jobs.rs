@@ -151,7 +151,7 @@ async fn evidence_whose_answer_was_lost_is_found_in_the_table() {
     let missing = async |said: &str| {
         let error = world.look("10:00").await.unwrap_err();
         assert_eq!(error.name, ErrorName::NoEvidence);
-        assert!(error.message.contains(said), "{error}");
+        assert_eq!(error.message, format!("there is no evidence of the checks in time: {said}"));
     };
     missing("no runner took them").await;
     let [job] = &world.jobs().await[..] else { panic!("not one job") };
@@ -164,6 +164,10 @@ async fn evidence_whose_answer_was_lost_is_found_in_the_table() {
         ErrorName::NoEvidence,
         "what another stay asked for is none"
     );
+    let stage = World::on("dev", true, false).await;
+    stage.ask("t-1", "task", false).await.unwrap();
+    let error = stage.look("10:00").await.unwrap_err().message;
+    assert!(error.contains("no runner took them; no runner is alive: start one with"), "{error}");
 }
 
 #[tokio::test]

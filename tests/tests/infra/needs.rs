@@ -117,6 +117,7 @@ const STORE: &[(&str, &[&[&str]])] = &[
     ("put_held_out", &[&["s3:PutObject held-out/*"]]),
     ("get_object", &[&[BODY_READ]]),
     ("get_artefact", &[&[BODY_READ]]),
+    ("get_archive", &[&[BODY_READ]]),
     ("get_json", &[&[BODY_READ]]),
     ("base_contents", &[&[BODY_READ]]),
     ("base_texts", &[&[BODY_READ]]),

@@ -2,7 +2,7 @@
 //!
 //! GitHub's archives are made by `git archive`, so what `.gitattributes` says about archives and line ends changes them. Every
 //! file is therefore compared with the name that its tree gives it, and what is not there unchanged is fetched singly. The archive is
-//! read twice, once to compare and once to pack, so that no more than the two archives is held, however large the files are.
+//! read twice, once to compare and once to pack, so that beside the two archives only what is fetched singly is held, however large the files are.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};

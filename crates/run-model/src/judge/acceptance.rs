@@ -35,14 +35,13 @@ pub fn regression_proof(base: &Evidence, tests_on_base: &Evidence, on_change: &E
             && after.get(key) == Some(&TestOutcome::Passed)
             && fails(tests_on_base, with_tests.get(key).copied(), key.0)
     };
+    let passes_on_both = |(key, outcome): &(&Key<'_>, &TestOutcome)| {
+        let is_new = !before.contains_key(*key);
+        is_new && **outcome == TestOutcome::Passed && with_tests.get(*key) == Some(&TestOutcome::Passed)
+    };
     RegressionProof {
         proven: names(after.keys().copied().filter(proves)),
-        passing_on_base: names(
-            after
-                .keys()
-                .copied()
-                .filter(|key| !before.contains_key(key) && with_tests.get(key) == Some(&TestOutcome::Passed)),
-        ),
+        passing_on_base: names(after.iter().filter(passes_on_both).map(|(key, _)| *key)),
         builds_on_base: tests_on_base.commands.iter().all(|check| builds(tests_on_base, &check.name)),
     }
 }

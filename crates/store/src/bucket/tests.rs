@@ -145,6 +145,19 @@ async fn what_fails_in_passing_is_tried_again_three_times_in_all() {
 }
 
 #[tokio::test]
+async fn what_is_written_twice_at_once_is_there_in_the_end() {
+    let busy = "<Error><Code>ConditionalRequestConflict</Code><Message>wait</Message></Error>";
+    let there = "<Error><Code>PreconditionFailed</Code><Message>it is there</Message></Error>";
+    let wire = Wire::answers([Ok((409, busy)), Ok((412, there))]);
+    wire.bucket(None).put_if_missing("a", b"same".to_vec()).await.unwrap();
+    assert_eq!(wire.asked().len(), 2);
+    let owned = "<Error><Code>BucketAlreadyOwnedByYou</Code><Message>it is yours</Message></Error>";
+    let wire = Wire::answers([Ok((409, owned))]);
+    assert!(is_refused(&wire.bucket(None).create().await.unwrap_err(), "BucketAlreadyOwnedByYou"));
+    assert_eq!(wire.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn a_refusal_is_not_tried_again_and_says_why() {
     let denied = r#"<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>not yours</Message></Error>"#;
     for (answer, code, text) in [

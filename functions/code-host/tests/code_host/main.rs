@@ -150,7 +150,7 @@ async fn unmet_held_out_tests_keep_a_change_from_being_published() {
     let world = World::assessed(RiskLevel::Medium).await;
     let held_out = world.store.put_artefact(&world.run_id, vec![1]).await.unwrap();
     world.store.update_run(&world.run_id, |run| run.acceptance = Some(held_out.clone())).await.unwrap();
-    is_not_published(&world, "no AcceptanceBase evidence").await;
+    is_not_published(&world, "no AcceptanceFinal evidence").await;
     let mut with = world.measured(Purpose::AcceptanceBase, 101, TestOutcome::Passed).await;
     with.commands[0].tests.push(evidence::test("held", TestOutcome::Failed));
     for purpose in [Purpose::AcceptanceBase, Purpose::AcceptanceFinal] {
