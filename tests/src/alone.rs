@@ -61,7 +61,7 @@ impl Alone {
         let (sender, answered) = mpsc::unbounded_channel();
         let repositories = format!("acme/app,{}", world.repository().display());
         let programs = Arc::new(Programs::start(&format!("http://{address}"), &repositories).await);
-        cloud.tell_status_changes_to("events");
+        cloud.tell_status_changes(embedded_cloud::StatusRule::to("events"));
         cloud.start(programs.registry(&sender)).await.unwrap();
         let sandbox = Sandbox::with_child(&program("gatewright"));
         let runner = Runner::new(store.clone(), sandbox, world.state(), Arc::new(SystemClock), "the-runner");

@@ -66,7 +66,7 @@ impl Team {
             let grant = NewGrant { name: name.into(), roles: [role].into(), lifetime_seconds: 3_600 };
             store.grant_principal(&user, grant).await.unwrap();
         }
-        cloud.tell_status_changes_to("events");
+        cloud.tell_status_changes(embedded_cloud::StatusRule::to("events"));
         cloud.start(functions(&sdk, &store)).await.unwrap();
         let aws = format!("http://{}", cloud.serve_loopback().await.unwrap());
         let gateway = Gateway::open(&sdk, &store).await;

@@ -77,6 +77,13 @@ fn what_another_project_needs_is_looked_for_in_one() {
 }
 
 #[test]
+fn settings_that_cannot_be_read_are_named() {
+    let world = World::with(&[("gatewright.toml", "[checks]\nformt = 1\n")]);
+    let ended = doctor(&world, Some("git version 2.50.0"), &[("ANTHROPIC_API_KEY", KEY)]).expect(69);
+    assert!(ended.said("missing the project's settings") && ended.said("cure: gatewright.toml: "), "{}", ended.stdout);
+}
+
+#[test]
 fn a_state_folder_of_somebody_else_is_refused() {
     let world = World::quick();
     fs::create_dir(world.state()).unwrap();

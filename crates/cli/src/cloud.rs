@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use embedded_cloud::{LambdaEndpoint, REGION, StandingClock};
+use embedded_cloud::{LambdaEndpoint, REGION, StandingClock, StatusRule};
 use lambda_host::SystemClock;
 use run_model::Clock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -61,12 +61,11 @@ fn driving(options: &ServeOptions, standing: Option<StandingClock>) -> Result<Dr
         );
         let endpoint = LambdaEndpoint::new(url, &region, credentials, Arc::new(SystemClock));
         driving.endpoint = Some(endpoint.map_err(|error| Problem::input(causes(&error)))?);
-        driving.status_target = None;
+        driving.status_rule = None;
     }
-    if options.status_target.is_some() {
-        driving.status_target.clone_from(&options.status_target);
+    if let Some(function) = &options.status_target {
+        driving.status_rule = Some(StatusRule { function: function.clone(), pattern: options.status_pattern.clone() });
     }
-    driving.status_pattern.clone_from(&options.status_pattern);
     Ok(driving)
 }
 

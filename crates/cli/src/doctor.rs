@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use config::RunConfig;
+use config::{Overrides, ProjectFile, RunConfig};
 use forge::OLDEST_GIT;
 use models::{KeySource, keys_of};
 use role_host::Keys;
@@ -30,6 +30,9 @@ pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
             program("cc", "install a C compiler (the package gcc or clang)").await,
         ]),
         Some(Needed::Of(config)) => findings.push(toolchain(&config).await),
+        Some(Needed::Settings(problem)) => {
+            findings.push(Finding { what: "the project's settings".into(), cure: Some(problem) })
+        }
         None => {}
     }
     findings.extend(state_and_key(state).await);
@@ -50,16 +53,24 @@ enum Needed {
     Rust,
     /// The programs of the language and the commands of these settings.
     Of(Box<RunConfig>),
+    /// Settings that can be read; what is wrong with them.
+    Settings(String),
 }
 
 /// By the project's settings or by what it looks like; where there is no project, the demo is what can be done.
 async fn needed(folder: &Path) -> Option<Needed> {
     let config = match std::fs::read_to_string(folder.join(settings::PROJECT_FILE)) {
-        Ok(text) => settings::assembled(&text).ok()?,
+        Ok(text) => settings::assembled(&text),
         Err(_) => match settings::detect_in_work_tree(folder).await.ok().flatten() {
-            Some(found) => settings::assembled(&config::render_toml(&found)).ok()?,
+            Some(found) => {
+                RunConfig::assemble(ProjectFile::from_detected(found), Overrides::default()).map_err(Problem::input)
+            }
             None => return Some(Needed::Rust),
         },
+    };
+    let config = match config {
+        Ok(config) => config,
+        Err(problem) => return Some(Needed::Settings(problem.message)),
     };
     match config.project.language.as_str() {
         "rust" => Some(Needed::Rust),

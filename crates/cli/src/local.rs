@@ -11,7 +11,7 @@ use aws_types::SdkConfig;
 use config::Dialect;
 use embedded_cloud::step_functions::{CommitPoint, CommitSide};
 use embedded_cloud::{
-    Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, EventPattern, Functions, LambdaEndpoint, StreamRule,
+    Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, Functions, LambdaEndpoint, StatusRule, StreamRule,
     abort_at,
 };
 use lambda_host::{OsRandomness, SystemClock};
@@ -57,10 +57,8 @@ pub(crate) struct Driving {
     pub(crate) clock: Arc<dyn Clock>,
     /// Where functions are, if not in this program.
     pub(crate) endpoint: Option<LambdaEndpoint>,
-    /// The function that is told how executions begin and end.
-    pub(crate) status_target: Option<String>,
-    /// What it is told alone; everything without one.
-    pub(crate) status_pattern: Option<EventPattern>,
+    /// Which function is told how executions begin and end.
+    pub(crate) status_rule: Option<StatusRule>,
     /// Whether every execution goes on. Otherwise each sleeps until it is started or [taken up](Local::take_up): a process
     /// that goes away after its own run would cut off what the others had begun.
     pub(crate) takes_up_all: bool,
@@ -68,14 +66,8 @@ pub(crate) struct Driving {
 
 impl Default for Driving {
     fn default() -> Self {
-        let told = registry::FUNCTIONS.contains(&"events").then(|| "events".to_owned());
-        Self {
-            clock: Arc::new(SystemClock),
-            endpoint: None,
-            status_target: told,
-            status_pattern: None,
-            takes_up_all: false,
-        }
+        let told = registry::FUNCTIONS.contains(&"events").then(|| StatusRule::to("events"));
+        Self { clock: Arc::new(SystemClock), endpoint: None, status_rule: told, takes_up_all: false }
     }
 }
 
@@ -96,7 +88,7 @@ impl Local {
     }
 
     async fn begin(mut self, driving: Driving) -> Result<Self, Problem> {
-        let Driving { clock, endpoint, status_target, status_pattern, takes_up_all } = driving;
+        let Driving { clock, endpoint, status_rule, takes_up_all } = driving;
         if let Part::Reader(mut cloud) = self.part {
             let jobs = Arc::new(Notify::new());
             let functions: Functions = match endpoint {
@@ -107,10 +99,8 @@ impl Local {
                 }
             };
             cloud.count_for(|request| store::run_of_request(request).map(|run| run.to_string()))?;
-            match (status_target, status_pattern) {
-                (Some(function), Some(pattern)) => cloud.tell_status_changes_matching(pattern, function),
-                (Some(function), None) => cloud.tell_status_changes_to(function),
-                (None, _) => {}
+            if let Some(rule) = status_rule {
+                cloud.tell_status_changes(rule);
             }
             match takes_up_all {
                 true => cloud.start(functions).await?,

@@ -20,7 +20,6 @@ use crate::commits::{CommitObserver, Commits};
 use crate::connector::{InProcess, OverSocket, sdk_config};
 use crate::durable::{DurableWriter, create_folder};
 use crate::dynamodb::DynamoDb;
-use crate::event_pattern::EventPattern;
 use crate::http::Services;
 use crate::lambda::Invoker;
 use crate::loopback::{CLOCK_FILE, Loopback, StandingClock};
@@ -210,15 +209,10 @@ impl Cloud {
         &self.services.step_functions
     }
 
-    /// Names the function that is told how executions begin and end, as an EventBridge rule for
+    /// Has a function told how executions begin and end, as an EventBridge rule for
     /// `Step Functions Execution Status Change` tells its target: best effort, in no order. For before [`Cloud::start`].
-    pub fn tell_status_changes_to(&mut self, function: impl Into<String>) {
-        self.status_rule = Some(StatusRule { pattern: None, function: function.into() });
-    }
-
-    /// The same, but the function is told only what the rule's pattern lets through.
-    pub fn tell_status_changes_matching(&mut self, pattern: EventPattern, function: impl Into<String>) {
-        self.status_rule = Some(StatusRule { pattern: Some(pattern), function: function.into() });
+    pub fn tell_status_changes(&mut self, rule: StatusRule) {
+        self.status_rule = Some(rule);
     }
 
     /// Begins to drive: executions go on where they were, streams flow, schedules fire, other processes are answered.

@@ -30,6 +30,7 @@ pub use event_pattern::{EventPattern, PatternError};
 pub use lambda_endpoint::{EndpointError, LambdaEndpoint};
 pub use loopback::StandingClock;
 pub use registry::{FunctionError, FunctionRegistry, Functions, Handler, InvocationContext, InvokeError};
+pub use status_events::StatusRule;
 pub use streams::StreamRule;
 
 /// The region that every ARN and configuration names.

@@ -11,10 +11,19 @@ use crate::lambda::Invoker;
 use crate::step_functions::{Place, StatusChange, StepFunctions, uuid};
 
 /// Which changes go to which function.
-pub(crate) struct StatusRule {
-    /// Every change, if there is none.
-    pub(crate) pattern: Option<EventPattern>,
-    pub(crate) function: String,
+#[derive(Clone, Debug)]
+pub struct StatusRule {
+    /// The function that is told.
+    pub function: String,
+    /// What it is told; everything without one.
+    pub pattern: Option<EventPattern>,
+}
+
+impl StatusRule {
+    /// Tells this function everything.
+    pub fn to(function: impl Into<String>) -> Self {
+        Self { function: function.into(), pattern: None }
+    }
 }
 
 /// Carries the rule out: best effort, as on AWS. What was under way when the process died is not told again.

@@ -105,3 +105,17 @@ fn go(place: &Place<'_>) -> Variables {
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_language_whose_programs_are_found_is_told_something() {
+        let inside = Workspace::at("/workspace".into());
+        let place = Place { inside: &inside, root: ".", dependencies: Path::new("/d"), network: false };
+        for language in sandbox::toolchain::LANGUAGES {
+            assert!(!variables(language, &place).is_empty(), "{language}");
+        }
+    }
+}

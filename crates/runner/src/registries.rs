@@ -52,14 +52,14 @@ impl Registries {
         match language {
             "python" => {
                 let settings = ask(&program("python3"), &["-m", "pip", "config", "list"], caller).await;
-                said.extend(of_pip(&settings).into_iter().filter(|(name, _)| !caller.contains_key(name)));
+                add_unsaid(&mut said, of_pip(&settings));
             }
-            "node" if !caller.contains_key("npm_config_registry") => {
-                for (setting, variable) in NPM_SETTINGS.iter().filter(|(_, variable)| !caller.contains_key(*variable)) {
+            "node" => {
+                for (setting, variable) in NPM_SETTINGS {
                     let value = ask(&program("npm"), &["config", "get", setting], caller).await;
                     let value = value.trim();
                     if !["", "null", "undefined"].contains(&value) {
-                        said.insert((*variable).to_owned(), value.to_owned());
+                        add_unsaid(&mut said, vec![(variable.to_owned(), value.to_owned())]);
                     }
                 }
             }
@@ -72,6 +72,15 @@ impl Registries {
     pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
         let named = CERTIFICATES.iter().filter_map(|name| self.variables.get(*name)).map(PathBuf::from);
         named.filter(|path| path.is_file() && !path.starts_with("/etc/ssl"))
+    }
+}
+
+/// Adds what settings say where the caller's variables, in either spelling, are silent.
+fn add_unsaid(said: &mut BTreeMap<String, String>, settings: Vec<(String, String)>) {
+    for (name, value) in settings {
+        if !said.keys().any(|known| known.eq_ignore_ascii_case(&name)) {
+            said.insert(name, value);
+        }
     }
 }
 
@@ -95,11 +104,13 @@ fn of_pip(settings: &str) -> Vec<(String, String)> {
 /// Leaves out each address that holds a user or a password, and says so by the name of its variable.
 fn without_credentials(said: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let clean = said.into_iter().map(|(name, value)| {
-        let separator = if value.contains(',') { "," } else { " " };
-        let (secret, open): (Vec<&str>, Vec<&str>) = value.split(separator).partition(|part| has_credential(part));
-        if !secret.is_empty() {
-            tracing::warn!(variable = name, "a registry's address that holds a credential is left out");
+        let parts = value.split(|c: char| c.is_whitespace() || ",|".contains(c));
+        let (secret, open): (Vec<&str>, Vec<&str>) = parts.partition(|part| has_credential(part));
+        if secret.is_empty() {
+            return (name, value);
         }
+        tracing::warn!(variable = name, "a registry's address that holds a credential is left out");
+        let separator = if value.contains([',', '|']) { "," } else { " " };
         (name, open.join(separator))
     });
     clean.filter(|(_, value)| !value.trim().is_empty()).collect()
@@ -124,12 +135,14 @@ mod tests {
         let said = map(&[
             ("PIP_INDEX_URL", "https://ann:secret@packages.example/simple"),
             ("PIP_EXTRA_INDEX_URL", "https://token@a.example https://b.example/simple"),
-            ("GOPROXY", "https://proxy.example,direct"),
+            ("GOPROXY", "https://proxy.example|direct"),
+            ("UV_INDEX", "https://a.example|https://ann:secret@b.example"),
             ("NPM_CONFIG_REGISTRY", "https://npm.example/@scope/"),
         ]);
         let expected = map(&[
             ("PIP_EXTRA_INDEX_URL", "https://b.example/simple"),
-            ("GOPROXY", "https://proxy.example,direct"),
+            ("GOPROXY", "https://proxy.example|direct"),
+            ("UV_INDEX", "https://a.example"),
             ("NPM_CONFIG_REGISTRY", "https://npm.example/@scope/"),
         ]);
         assert_eq!(without_credentials(said), expected);
@@ -149,11 +162,19 @@ mod tests {
         assert_eq!(of_pip(listed), expected);
     }
 
+    #[test]
+    fn what_the_caller_says_goes_before_settings() {
+        let mut said = map(&[("npm_config_registry", "https://a.example")]);
+        let settings = [("NPM_CONFIG_REGISTRY", "https://b.example"), ("NODE_EXTRA_CA_CERTS", "/ca.pem")];
+        add_unsaid(&mut said, settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        assert_eq!(said, map(&[("npm_config_registry", "https://a.example"), ("NODE_EXTRA_CA_CERTS", "/ca.pem")]));
+    }
+
     #[tokio::test]
-    async fn what_the_caller_says_goes_before_settings_and_nothing_else_comes_along() {
+    async fn nothing_but_what_names_a_registry_comes_along() {
         let caller =
             map(&[("PIP_INDEX_URL", "https://a.example"), ("AWS_SECRET_ACCESS_KEY", "x"), ("PATH", "/nowhere")]);
-        let found = Registries::find("python", &Toolchain::default(), &caller).await;
+        let found = Registries::find("go", &Toolchain::default(), &caller).await;
         assert_eq!(found.variables, map(&[("PIP_INDEX_URL", "https://a.example")]));
     }
 }

@@ -74,6 +74,14 @@ pub enum ToolchainError {
         /// What it asks for.
         asked: String,
     },
+    /// What would have to be shown of it holds the user's home: install it in a folder of its own.
+    #[error("the programs of {language} lie in {path}, which holds your home: install them in a folder of their own")]
+    TooWide {
+        /// The language.
+        language: String,
+        /// What a command would see.
+        path: PathBuf,
+    },
     /// The toolchain file is unreadable: correct it.
     #[error("could not read {path}: {message}")]
     File {
@@ -96,12 +104,18 @@ pub async fn find(
     environment: &BTreeMap<String, String>,
     repository: &Path,
 ) -> Result<Toolchain, ToolchainError> {
-    match language {
+    let found = match language {
         "rust" => rust::find(environment, repository).await,
         "python" => python::find(environment, tools).await,
         "node" => node::find(environment, tools).await,
         "go" => go::find(environment).await,
         _ => Ok(Toolchain::default()),
+    }?;
+    let home = environment.get("HOME").map(|home| Path::new(home).canonicalize().unwrap_or_else(|_| home.into()));
+    let holds_home = |path: &&PathBuf| home.as_ref().is_some_and(|home| home.starts_with(path));
+    match found.read_only.iter().find(holds_home) {
+        Some(path) => Err(ToolchainError::TooWide { language: language.to_owned(), path: path.clone() }),
+        None => Ok(found),
     }
 }
 

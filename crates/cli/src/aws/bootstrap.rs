@@ -3,14 +3,13 @@
 use crate::aws::account::{Account, OidcProvider};
 use crate::aws::arguments::BootstrapOptions;
 use crate::aws::stack::{self, Stack};
+use crate::aws::tokens;
 use crate::aws::tools::{self, Checkout, GIT, SAM};
 use crate::problem::Problem;
 use crate::screen;
 use crate::signed::CLOUDFORMATION;
 
 const TEMPLATE: &str = "infra/bootstrap.yaml";
-/// The longest name that `gatewright aws tokens add` takes.
-const LONGEST_GRANTEE: usize = 64;
 /// CloudFormation's bound on a stack's name.
 const LONGEST_NAME: usize = 128;
 
@@ -72,7 +71,7 @@ fn show_next(repository: &Repository, made: &Stack) {
 
 /// The command that lets workflows ask a stage for runs: the role alone may reach the API and is nobody there.
 fn grant(repository: &str, role: &str) -> String {
-    let name = repository.get(..LONGEST_GRANTEE).unwrap_or(repository);
+    let name = repository.get(..tokens::LONGEST_NAME).unwrap_or(repository);
     format!("gatewright aws tokens add --stage dev --workflow {name} --principal {role}")
 }
 

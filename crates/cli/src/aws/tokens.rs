@@ -10,6 +10,8 @@ use crate::stage::Stage;
 use crate::{render, screen};
 
 const DAY_SECONDS: u32 = 24 * 3600;
+/// The longest name of a grantee, in bytes.
+pub(super) const LONGEST_NAME: usize = 64;
 
 pub(crate) async fn run(command: TokensCommand) -> Result<u8, Problem> {
     match command {
@@ -33,8 +35,10 @@ async fn add(token: NewToken) -> Result<u8, Problem> {
         (_, _, Some(name)) => (GrantKind::Workflow, name),
         (name, None, None) => (GrantKind::Person, name.unwrap_or_default()),
     };
-    if name.trim().is_empty() || name.len() > 64 {
-        return Err(Problem::input("the name is empty or longer than 64 bytes: use the person's or runner's name"));
+    if name.trim().is_empty() || name.len() > LONGEST_NAME {
+        return Err(Problem::input(format!(
+            "the name is empty or longer than {LONGEST_NAME} bytes: use the person's or runner's name"
+        )));
     }
     let stage = Stage::of_environment(&token.stage)?;
     let new = NewGrant { name, roles: token.roles.into_iter().collect(), lifetime_seconds };

@@ -67,10 +67,12 @@ fn installing(files: &Files<'_>, manifest: &Value) -> (crate::CommandSpec, Vec<S
 /// The check that has the script's runner write a report. What the script says stays as it is: arguments are added to its
 /// last command, which has to be the runner.
 fn runner(script: &str, before: Option<&str>) -> CheckSpec {
-    let last = script.rsplit("&&").next().unwrap_or(script).trim();
+    let (earlier, last) = script.rsplit_once("&&").unwrap_or(("", script));
     let words: Vec<&str> = last.split_whitespace().collect();
     let is_plain = !last.contains(['|', ';', '>', '`']);
-    let names = |program: &str| is_plain && words.contains(&program);
+    // One report names the tests of one command: a script that runs the runner twice would have half of them lost.
+    let names =
+        |program: &str| is_plain && words.contains(&program) && !earlier.split_whitespace().any(|word| word == program);
     let with = |arguments: &str, format| check(format!("npm test -- {arguments}"), format);
     if names("vitest") {
         let once = if words.contains(&"run") || words.contains(&"--run") { "" } else { "--run " };
@@ -80,11 +82,13 @@ fn runner(script: &str, before: Option<&str>) -> CheckSpec {
         with("--ci --json --outputFile=\"$GATEWRIGHT_REPORT\"", TestFormat::JestJson)
     } else if names("mocha") {
         with("--reporter xunit --reporter-option output=\"$GATEWRIGHT_REPORT\"", TestFormat::Junit)
-    } else if is_plain && words.first() == Some(&"node") && words.contains(&"--test") {
+    } else if words.first() == Some(&"node") && names("--test") {
         // What follows the first file is for the tests and not for node, so its options go to the front.
         let before = before.map_or("", |_| "npm run pretest && ");
-        let line = script.replacen("--test", &format!("--test {NODE_REPORT}"), 1);
-        check(format!("{before}{line}"), TestFormat::Junit)
+        let earlier = if earlier.is_empty() { String::new() } else { format!("{}&& ", earlier.trim_start()) };
+        let with_report = words.iter().flat_map(|word| [Some(*word), (*word == "--test").then_some(NODE_REPORT)]);
+        let last: Vec<&str> = with_report.flatten().collect();
+        check(format!("{before}{earlier}{}", last.join(" ")), TestFormat::Junit)
     } else {
         check("npm test", TestFormat::Plain)
     }

@@ -87,13 +87,19 @@ fn unittest(files: &Files<'_>, tests: &[&str]) -> String {
         let in_root = tests.iter().any(|path| !path.contains('/'));
         !in_root && !files.has(&format!("{folder}/__init__.py"))
     });
-    let start = folder.map(|folder| format!(" --start-directory {folder}")).unwrap_or_default();
+    let start = folder.map(|folder| format!(" --start-directory {}", quoted(folder))).unwrap_or_default();
     let pattern = if tests.iter().any(|path| path.rsplit('/').next().is_some_and(|name| name.starts_with("test"))) {
         ""
     } else {
         " --pattern '*_test.py'"
     };
     format!(".venv/bin/python -m unittest discover --verbose{start}{pattern}")
+}
+
+/// A folder's name as the shell reads it.
+fn quoted(folder: &str) -> String {
+    let is_simple = folder.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
+    if is_simple { folder.to_owned() } else { format!("'{}'", folder.replace('\'', r"'\''")) }
 }
 
 /// Files that the build writes the version to and that no commit holds.

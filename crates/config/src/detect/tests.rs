@@ -131,6 +131,7 @@ fn python_tests_say_by_what_they_are_run() {
         (&[CLASS][..], ""),
         (&[("tests/test_a.py", classes), ("tests/__init__.py", "")], ""),
         (&[("tests/test_a.py", classes)], " --start-directory tests"),
+        (&[("my tests/test_a.py", classes)], " --start-directory 'my tests'"),
         (&[("tests/a_test.py", classes), ("tests/__init__.py", "")], " --pattern '*_test.py'"),
     ] {
         assert_eq!(
@@ -167,6 +168,13 @@ fn a_script_of_node_says_by_what_tests_are_run() {
              --test-reporter=spec --test-reporter-destination=stdout test/",
             Junit,
         ),
+        (
+            "node --test-concurrency=1 --test",
+            "npm run pretest && node --test-concurrency=1 --test --test-reporter=junit \
+             --test-reporter-destination=\"$GATEWRIGHT_REPORT\" --test-reporter=spec --test-reporter-destination=stdout",
+            Junit,
+        ),
+        ("node --test unit/ && node --test e2e/", "npm test", Plain),
     ] {
         assert_eq!(node(script), (line.to_owned(), format), "{script}");
     }

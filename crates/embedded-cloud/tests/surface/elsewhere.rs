@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use aws_sdk_sfn::types::ExecutionStatus;
-use embedded_cloud::{Cloud, Credentials, FunctionError, FunctionRegistry, LambdaEndpoint, StreamRule};
+use embedded_cloud::{Cloud, Credentials, FunctionError, FunctionRegistry, LambdaEndpoint, StatusRule, StreamRule};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -123,7 +123,7 @@ async fn the_rules_target_is_told_how_executions_begin_and_end() {
     world.machines.push(call("echo"));
     let (functions, mut told) = telling();
     let mut cloud = world.opened().await;
-    cloud.tell_status_changes_to("arn:aws:lambda:us-east-1:000000000000:function:events");
+    cloud.tell_status_changes(StatusRule::to("arn:aws:lambda:us-east-1:000000000000:function:events"));
     cloud.start(functions).await.unwrap();
     run(&cloud).await;
     let mut statuses = Vec::new();
@@ -145,7 +145,8 @@ async fn the_rules_target_is_told_what_its_pattern_lets_through_alone() {
     let mut cloud = world.opened().await;
     let machine = cloud.step_functions().place().machine_arn("m");
     let pattern = serde_json::json!({ "detail": { "stateMachineArn": [machine], "status": ["SUCCEEDED"] } });
-    cloud.tell_status_changes_matching(pattern.to_string().parse().unwrap(), "events");
+    let pattern = Some(pattern.to_string().parse().unwrap());
+    cloud.tell_status_changes(StatusRule { pattern, ..StatusRule::to("events") });
     cloud.start(functions).await.unwrap();
     run(&cloud).await;
     assert_eq!(told.recv().await.unwrap()["detail"]["status"], "SUCCEEDED");

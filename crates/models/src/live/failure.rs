@@ -80,7 +80,8 @@ impl Failure {
         key: &str,
         strike: impl Fn(&str) -> String,
     ) -> ModelError {
-        let text = strike(&format!("{base_url}: {self}"));
+        // Cut at last: half a key would not be recognised.
+        let text: String = strike(&format!("{base_url}: {self}")).chars().take(ERROR_CHARS).collect();
         match self {
             Self::Unreachable(_) => ModelError::Unavailable { message: text, may_be_charged: false },
             Self::Lost(_) => ModelError::Unavailable { message: text, may_be_charged: true },
@@ -163,7 +164,7 @@ impl Said {
     fn of(codes: &[&str], text: &str) -> Self {
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let meaning = Meaning::of(codes, &words);
-        let words = if words.is_empty() { "without a word".into() } else { words.chars().take(ERROR_CHARS).collect() };
+        let words = if words.is_empty() { "without a word".into() } else { words };
         Self { words, meaning }
     }
 }

@@ -367,6 +367,14 @@ async fn a_call_that_a_server_left_in_the_text_is_a_call() {
 }
 
 #[tokio::test]
+async fn of_an_answer_in_parts_what_is_said_counts_and_what_is_thought_does_not() {
+    let thought = json!({"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]});
+    let content = json!([thought, {"type": "text", "text": "Yes"}, {"type": "text", "text": "."}]);
+    let response = completed(json!({"role": "assistant", "content": content}), "stop").await;
+    assert_eq!(response.parts, [Part::Text { text: "Yes.".into() }]);
+}
+
+#[tokio::test]
 async fn a_model_that_says_why_it_refuses_has_refused() {
     let response = completed(json!({"role": "assistant", "content": null, "refusal": "I will not."}), "stop").await;
     assert_eq!((response.parts, response.stop_reason), (vec![], StopReason::Refusal));
@@ -379,6 +387,12 @@ async fn tokens_that_a_server_does_not_count_are_estimated_and_said_to_be() {
     let response = ask(Dialect::OpenAi, [Play::Message(uncounted)]).await.result.unwrap();
     assert!(response.estimated);
     assert!(response.usage.input_tokens > 100 && response.usage.output_tokens == 6, "{:?}", response.usage);
+    let mut half = message(Dialect::OpenAi, json!({"role": "assistant", "content": "x"}), "stop");
+    for usage in [json!({}), json!({"prompt_tokens": 10})] {
+        half["usage"] = usage;
+        let response = ask(Dialect::OpenAi, [Play::Message(half.clone())]).await.result.unwrap();
+        assert!(response.estimated && response.usage.output_tokens == 1, "{:?}", response.usage);
+    }
     // One that counts reasoning in the total alone.
     let mut hidden = message(Dialect::OpenAi, json!({"role": "assistant", "content": "x"}), "stop");
     hidden["usage"] = json!({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 62});

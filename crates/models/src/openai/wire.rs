@@ -123,8 +123,9 @@ struct Choice {
 
 #[derive(Deserialize)]
 struct Reply {
+    /// A text, or a list of parts of which some are texts.
     #[serde(default)]
-    content: Option<String>,
+    content: Value,
     #[serde(default)]
     refusal: Option<String>,
     #[serde(default)]
@@ -147,10 +148,12 @@ struct Function {
 
 #[derive(Deserialize)]
 struct Usage {
-    prompt_tokens: u64,
-    completion_tokens: u64,
     #[serde(default)]
-    total_tokens: u64,
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    total_tokens: Option<u64>,
     #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
 }
@@ -176,7 +179,7 @@ pub(super) fn response(request: &ModelRequest, body: &[u8]) -> Result<ModelRespo
     if reason == "error" {
         return Err(Failure::Lost("the provider failed in mid-answer".into()));
     }
-    let parts = parts(choice.message.content, choice.message.tool_calls.unwrap_or_default(), &request.tools);
+    let parts = parts(said(&choice.message.content), choice.message.tool_calls.unwrap_or_default(), &request.tools);
     let calls = parts.iter().any(|part| matches!(part, Part::ToolCall { .. }));
     let stop_reason = match reason.as_str() {
         "content_filter" => StopReason::Refusal,
@@ -185,8 +188,9 @@ pub(super) fn response(request: &ModelRequest, body: &[u8]) -> Result<ModelRespo
         _ if calls => StopReason::ToolUse,
         _ => StopReason::EndTurn,
     };
-    let estimated = answer.usage.is_none();
-    let usage = answer.usage.map_or_else(|| estimate(request, &parts), counted);
+    let counted = answer.usage.and_then(counted);
+    let estimated = counted.is_none();
+    let usage = counted.unwrap_or_else(|| estimate(request, &parts));
     Ok(ModelResponse { parts, stop_reason, usage, estimated })
 }
 
@@ -198,6 +202,15 @@ fn failed(error: &Value, body: &[u8]) -> Failure {
     match status {
         Some(status) => Failure::Status { status, retry_after_ms: None, said },
         None => Failure::Lost(format!("the provider failed: {}", said.words)),
+    }
+}
+
+/// What a message says; what a model only thought is none of it.
+fn said(content: &Value) -> Option<String> {
+    match content {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => Some(parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().concat()),
+        _ => None,
     }
 }
 
@@ -226,17 +239,19 @@ pub(super) fn input(arguments: Value) -> Value {
 }
 
 /// The tokens as the server counts them. The prompt's include those that a cache served; reasoning is output, also with a
-/// server that says so in the total alone.
-fn counted(usage: Usage) -> TokenUsage {
+/// server that says so in the total alone. `None` if it has not counted both.
+fn counted(usage: Usage) -> Option<TokenUsage> {
+    let (prompt_tokens, completion_tokens) = usage.prompt_tokens.zip(usage.completion_tokens)?;
     let details = usage.prompt_tokens_details.unwrap_or_default();
     let cache_read_tokens = details.cached_tokens.unwrap_or_default();
     let cache_write_tokens = details.cache_write_tokens.unwrap_or_default();
-    TokenUsage {
-        input_tokens: usage.prompt_tokens.saturating_sub(cache_read_tokens.saturating_add(cache_write_tokens)),
-        output_tokens: usage.completion_tokens.max(usage.total_tokens.saturating_sub(usage.prompt_tokens)),
+    let by_total = usage.total_tokens.unwrap_or_default().saturating_sub(prompt_tokens);
+    Some(TokenUsage {
+        input_tokens: prompt_tokens.saturating_sub(cache_read_tokens.saturating_add(cache_write_tokens)),
+        output_tokens: completion_tokens.max(by_total),
         cache_read_tokens,
         cache_write_tokens,
-    }
+    })
 }
 
 /// The tokens of an exchange that a server has not counted.

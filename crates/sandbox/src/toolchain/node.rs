@@ -17,8 +17,10 @@ pub(super) async fn find(environment: &BTreeMap<String, String>, tools: &[&str])
     let (program, identity) = said.trim().split_once('\n').unwrap_or((said.trim(), ""));
     let bin = Path::new(program).parent().unwrap_or(Path::new("/")).to_owned();
     let mut toolchain = Toolchain { identity: identity.to_owned(), ..Toolchain::default() };
-    // `bin/npm` leads into `lib`, beside it.
-    toolchain.read_only.extend(bin.parent().filter(|prefix| !is_of_system(prefix)).map(Path::to_owned));
+    // `bin/npm` leads into `lib/node_modules`, beside it. All else of the prefix is nobody's business: it may be `~/.local`.
+    let packages = bin.parent().map(|prefix| prefix.join("lib/node_modules"));
+    let shown = [Some(bin.clone()), packages].into_iter().flatten();
+    toolchain.read_only.extend(shown.filter(|path| !is_of_system(path)));
     toolchain.folders.push(bin);
     if tools.contains(&"pnpm") {
         pnpm(environment, &mut toolchain)?;
@@ -40,9 +42,15 @@ fn pnpm(environment: &BTreeMap<String, String>, toolchain: &mut Toolchain) -> Re
     Ok(())
 }
 
-/// The nearest folder above that is a package.
+/// The nearest folder above that is an installed package.
 fn package(program: &Path) -> Option<PathBuf> {
-    program.ancestors().skip(1).find(|folder| folder.join("package.json").is_file()).map(Path::to_owned)
+    let is_installed = |folder: &&Path| folder.parent().is_some_and(|parent| parent.ends_with("node_modules"));
+    program
+        .ancestors()
+        .skip(1)
+        .filter(is_installed)
+        .find(|folder| folder.join("package.json").is_file())
+        .map(Path::to_owned)
 }
 
 #[cfg(test)]
@@ -70,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn node_is_shown_with_its_prefix_and_pnpm_with_its_package() {
+    async fn node_is_shown_with_its_packages_and_pnpm_with_its_own() {
         let _alone = ALONE.lock().await;
         let (folder, environment) = machine("lib/node_modules/pnpm/bin/pnpm.cjs");
         let home = folder.path().canonicalize().unwrap();
@@ -78,8 +86,28 @@ mod tests {
         let found = find(&environment, &["pnpm"]).await.unwrap();
         assert_eq!(found.identity, "v20.1.0 linux x64");
         assert_eq!(found.folders, [PathBuf::from("/opt/node/bin"), home.join("bin")]);
-        let shown = [PathBuf::from("/opt/node"), home.join("bin"), home.join("lib/node_modules/pnpm")];
+        let shown = [
+            PathBuf::from("/opt/node/bin"),
+            PathBuf::from("/opt/node/lib/node_modules"),
+            home.join("bin"),
+            home.join("lib/node_modules/pnpm"),
+        ];
         assert_eq!(found.read_only, shown);
+    }
+
+    #[tokio::test]
+    async fn what_else_lies_beside_node_or_pnpm_is_not_shown() {
+        let _alone = ALONE.lock().await;
+        let (folder, mut environment) = machine("share/pnpm");
+        let home = folder.path().canonicalize().unwrap();
+        fs::write(home.join("package.json"), "{}").unwrap();
+        environment.insert("HOME".into(), home.to_string_lossy().into_owned());
+        let found = super::super::find("node", &["pnpm"], &environment, &home).await.unwrap();
+        assert!(found.read_only.iter().all(|shown| !home.starts_with(shown)), "{found:?}");
+        let here = format!("#!/bin/sh\nprintf '{}/node\\nv20\\n'\n", home.display());
+        fs::write(home.join("bin/node"), here).unwrap();
+        let error = super::super::find("node", &[], &environment, &home).await.unwrap_err().to_string();
+        assert!(error.contains("holds your home"), "{error}");
     }
 
     #[tokio::test]

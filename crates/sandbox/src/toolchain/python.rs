@@ -9,12 +9,16 @@ use super::{Asking, Toolchain, ToolchainError};
 const CURE: &str = "install Python 3 with its module venv (Debian: python3 and python3-venv)";
 const UV_CURE: &str = "install uv: pipx install uv";
 const POETRY_CURE: &str = "install Poetry: pipx install poetry";
-/// The interpreter itself, never a virtual environment or a version manager's stand-in; its prefixes; what it is.
-const QUESTION: &str = "import sys, sysconfig\n\
+/// The interpreter itself, never a virtual environment or a version manager's stand-in; what it is; where its library, its headers
+/// and what it is linked with lie. Its prefix may hold anything else: it may be `~/.local`.
+const QUESTION: &str = "import os, sys, sysconfig\n\
                         print(getattr(sys, '_base_executable', None) or sys.executable)\n\
-                        print(sys.base_prefix)\n\
-                        print(sys.base_exec_prefix)\n\
-                        print(sys.version.replace('\\n', ' '), sysconfig.get_platform())";
+                        print(sys.version.replace('\\n', ' '), sysconfig.get_platform())\n\
+                        base = {'base': sys.base_prefix, 'platbase': sys.base_exec_prefix,\
+                         'installed_base': sys.base_prefix, 'installed_platbase': sys.base_exec_prefix}\n\
+                        for name in ('stdlib', 'platstdlib', 'include'): print(sysconfig.get_path(name, vars=base))\n\
+                        folder, linked = map(sysconfig.get_config_var, ('LIBDIR', 'INSTSONAME'))\n\
+                        if folder and linked: print(os.path.join(folder, linked))";
 
 /// The interpreter and those of uv and Poetry that are asked for.
 ///
@@ -36,8 +40,9 @@ pub(super) async fn find(environment: &BTreeMap<String, String>, tools: &[&str])
 
 struct Interpreter {
     program: PathBuf,
-    prefixes: Vec<PathBuf>,
     identity: String,
+    /// What it needs besides its own folder.
+    parts: Vec<PathBuf>,
 }
 
 impl Interpreter {
@@ -45,16 +50,18 @@ impl Interpreter {
         // Isolated: neither the user's packages nor a variable of theirs has a say.
         let said = asking.ask(program, &["-I", "-c", QUESTION], CURE).await?;
         let mut lines = said.lines();
-        let mut path = || PathBuf::from(lines.next().unwrap_or_default());
-        let (program, prefixes) = (path(), vec![path(), path()]);
-        Ok(Self { program, prefixes, identity: lines.next().unwrap_or_default().to_owned() })
+        let program = PathBuf::from(lines.next().unwrap_or_default());
+        let identity = lines.next().unwrap_or_default().to_owned();
+        Ok(Self { program, identity, parts: lines.map(PathBuf::from).collect() })
     }
 
     /// What of it does not lie in the system's own folders.
     fn shown(&self) -> impl Iterator<Item = PathBuf> {
         // An interpreter may be a link to another place, and both have to be there.
-        let real = self.program.canonicalize().ok().and_then(|real| Some(real.parent()?.to_owned()));
-        let paths = self.prefixes.iter().cloned().chain(real);
+        let real = self.program.canonicalize().ok();
+        let folders = [Some(&self.program), real.as_ref()].into_iter().flatten();
+        let folders = folders.filter_map(|program| program.parent()).map(Path::to_owned).collect::<Vec<_>>();
+        let paths = self.parts.iter().cloned().chain(folders);
         paths.filter(|path| path.is_absolute() && path.parent().is_some() && !is_of_system(path))
     }
 }
@@ -89,10 +96,9 @@ async fn poetry(
     let base = Interpreter::of(asking, &own).await?;
     toolchain.folders.extend(script.parent().map(Path::to_owned));
     toolchain.read_only.extend(base.shown());
-    // The folder of its environment: `bin/poetry` and what it imports lie there.
-    toolchain
-        .read_only
-        .extend(own.parent().and_then(Path::parent).filter(|home| !is_of_system(home)).map(Path::to_owned));
+    // The folder of its environment, if it has one of its own: `bin/poetry` and what it imports lie there.
+    let environment = own.parent().and_then(Path::parent).filter(|home| home.join("pyvenv.cfg").is_file());
+    toolchain.read_only.extend(environment.map(Path::to_owned));
     toolchain.read_only.push(script);
     Ok(())
 }
@@ -125,7 +131,7 @@ mod tests {
 
     /// Answers as an interpreter in `/opt/python` does, whatever it is asked.
     const STAND_IN: &str =
-        "#!/bin/sh\nprintf '/opt/python/bin/python3.12\\n/opt/python\\n/opt/python\\n3.12.1 linux\\n'\n";
+        "#!/bin/sh\nprintf '/opt/python/bin/python3.12\\n3.12.1 linux\\n/opt/python/lib/python3.12\\n'\n";
 
     #[tokio::test]
     async fn the_interpreter_is_the_one_behind_a_stand_in() {
@@ -134,7 +140,7 @@ mod tests {
         let found = find(&environment, &[]).await.unwrap();
         assert_eq!(found.identity, "3.12.1 linux");
         assert_eq!(found.folders, [Path::new("/opt/python/bin")]);
-        assert!(found.read_only.iter().all(|path| path == Path::new("/opt/python")), "{found:?}");
+        assert_eq!(found.read_only, ["/opt/python/lib/python3.12", "/opt/python/bin"].map(PathBuf::from));
     }
 
     #[tokio::test]
@@ -154,6 +160,7 @@ mod tests {
         let _alone = ALONE.lock().await;
         let (folder, environment) = machine(&[("bin/python3", STAND_IN), ("tools/poetry/bin/python", STAND_IN)]);
         let home = folder.path().canonicalize().unwrap().join("tools/poetry");
+        fs::write(home.join("pyvenv.cfg"), "").unwrap();
         fs::write(home.join("bin/poetry"), format!("#!{}/bin/python\n", home.display())).unwrap();
         fs::set_permissions(home.join("bin/poetry"), PermissionsExt::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink(home.join("bin/poetry"), folder.path().join("bin/poetry")).unwrap();
