@@ -9,7 +9,7 @@ use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
 use aws_types::SdkConfig;
 use config::Dialect;
-use embedded_cloud::step_functions::{CommitPoint, CommitSide};
+use embedded_cloud::step_functions::{ASLEEP, CommitPoint, CommitSide};
 use embedded_cloud::{
     Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, Functions, LambdaEndpoint, StatusRule, StreamRule,
     abort_at,
@@ -134,6 +134,19 @@ impl Local {
             // It ended just now.
             Err(error) if error.code() == Some("ExecutionAlreadyExists") => Ok(()),
             other => other.map(drop).map_err(Problem::of_service),
+        }
+    }
+
+    /// Whether an execution waits for somebody to take it up: nobody drives, or whoever does has another run at heart.
+    pub(crate) async fn sleeps(&self, execution_arn: &str) -> Result<bool, Problem> {
+        if let Part::Reader(_) = self.part {
+            return Ok(true);
+        }
+        let client = aws_sdk_sfn::Client::new(&self.sdk);
+        match client.describe_execution().execution_arn(execution_arn).send().await {
+            Ok(found) => Ok(found.redrive_status_reason() == Some(ASLEEP)),
+            Err(error) if error.code() == Some("ExecutionDoesNotExist") => Ok(false),
+            Err(error) => Err(Problem::of_service(error)),
         }
     }
 

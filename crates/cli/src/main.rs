@@ -5,6 +5,7 @@ mod arguments;
 mod aws;
 mod bill;
 mod cloud;
+mod columns;
 mod demo;
 mod doctor;
 mod executions;
@@ -28,6 +29,7 @@ mod settings;
 mod signed;
 mod stage;
 mod stop;
+mod story;
 
 use std::process::ExitCode;
 

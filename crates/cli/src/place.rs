@@ -8,7 +8,7 @@ use aws_types::SdkConfig;
 use forge::LocalGit;
 use run_model::RunId;
 use run_model::gate::{Approver, Gate, GateDecision};
-use run_model::run::RunRecord;
+use run_model::run::{RunRecord, RunStatus};
 use serde_json::Value;
 use store::Store;
 
@@ -138,6 +138,14 @@ impl Place {
         match self {
             Self::Here(local) => local.take_up(execution).await,
             Self::Stage(_) => Ok(()),
+        }
+    }
+
+    /// Whether a run that should move is moved by nobody: on a stage that cannot be.
+    pub(crate) async fn is_orphaned(&self, run: &RunRecord) -> Result<bool, Problem> {
+        match self {
+            Self::Here(local) if run.status == RunStatus::Running => local.sleeps(&run.execution_arn).await,
+            _ => Ok(false),
         }
     }
 

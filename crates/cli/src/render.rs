@@ -329,4 +329,4 @@ pub(crate) fn line(text: &mut String, added: &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

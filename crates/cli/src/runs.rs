@@ -16,7 +16,8 @@ use crate::machines::{self, name_of};
 use crate::place::{self, Place};
 use crate::problem::{Problem, causes};
 use crate::render::{self, Facts};
-use crate::{follow, screen, stop};
+use crate::story::{Past, nobody_is_at_work, story};
+use crate::{columns, follow, screen, stop};
 
 /// The state of `pipeline` after which a run has its record.
 const ADMISSION: &str = "Admit the request";
@@ -52,7 +53,10 @@ async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
             if json {
                 Ok(as_json(store, &run).await?.to_string())
             } else {
-                Ok(render::report(&Facts::of(store, run).await?))
+                let past = Past::of(store, &run, place.is_orphaned(&run).await?).await?;
+                let facts = Facts::of(store, run).await?;
+                let told = format!("{}{}", story(&past, &facts), render::report(&facts));
+                Ok(columns::for_terminal(&told, 2))
             }
         }
         RunsCommand::Events { run } => {
@@ -69,7 +73,7 @@ async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
                     screen::hanging(&event.message, "      ")
                 )
             });
-            Ok(lines.collect::<Vec<_>>().join("\n"))
+            Ok(columns::for_terminal(&lines.collect::<Vec<_>>().join("\n"), 6))
         }
         RunsCommand::Cost { run, json } => {
             let facts = Facts::of(store, store.run(&id(&run)?).await?).await?;
@@ -99,11 +103,23 @@ async fn list(place: &Place) -> Result<String, Problem> {
         check_tables(place).await?;
         return Ok("no runs yet: start one with `gatewright run`, or look at `gatewright demo`".into());
     }
-    let lines = runs.iter().map(|run| {
-        let at = render::moment(run.created_ms);
-        format!("{:<14} {at}  {:<17} {:<10} {}", run.run_id, run.status.as_str(), run.stage.as_str(), run.repository)
-    });
-    Ok(lines.collect::<Vec<_>>().join("\n"))
+    let width = columns::of_terminal();
+    let mut lines = Vec::new();
+    for run in &runs {
+        lines.push(row(run, width));
+        if place.is_orphaned(run).await? {
+            lines.push(format!("{:15}{}", "", nobody_is_at_work(run)));
+        }
+    }
+    Ok(lines.join("\n"))
+}
+
+/// A run on a line of this width.
+fn row(run: &RunRecord, width: Option<usize>) -> String {
+    let (at, status, stage) = (render::moment(run.created_ms), run.status.as_str(), run.stage.as_str());
+    let row = format!("{:<14} {at}  {status:<17} {stage:<10} ", run.run_id);
+    let left = width.map_or(usize::MAX, |width| width.saturating_sub(row.chars().count()).max(1));
+    row + &columns::end_of(&run.repository, left)
 }
 
 /// Where runs were admitted and none is recorded, this machine's tables are not those that were written.

@@ -24,7 +24,7 @@ impl Observer for Telling<'_> {
     async fn note(&self, run: &RunId, session: &SessionId, kind: &str, message: String) {
         tracing::info!(%run, task = self.task(), role = self.role, %session, kind, message);
         let event =
-            NewEvent { kind: kind.to_owned(), task: self.task.clone(), role: Some(self.role.to_owned()), message };
+            NewEvent { task: self.task.clone(), role: Some(self.role.to_owned()), ..NewEvent::new(kind, message) };
         // The turn itself is kept: a line that is lost is no reason to end.
         if let Err(error) = self.store.append_event(run, event).await {
             tracing::warn!(%run, %session, kind, error = error.with_causes(), "an event was lost");

@@ -466,6 +466,10 @@ pub struct RunEvent {
     pub role: Option<String>,
     /// One line for people.
     pub message: String,
+    /// What it is about, if that is kept: the evidence that was judged (JSON of [`crate::evidence::Evidence`]), the verdict that
+    /// was given (JSON of [`crate::verdict::Verdict`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artefact: Option<ArtefactRef>,
 }
 
 #[cfg(test)]

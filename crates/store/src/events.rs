@@ -1,6 +1,6 @@
 //! A run's log: numbered from 1, without gap or repeat, however many write at once.
 
-use run_model::run::RunEvent;
+use run_model::run::{ArtefactRef, RunEvent};
 use run_model::{RunId, TaskId};
 
 use crate::record::Record;
@@ -18,12 +18,14 @@ pub struct NewEvent {
     pub role: Option<String>,
     /// One line for people.
     pub message: String,
+    /// As [`RunEvent::artefact`].
+    pub artefact: Option<ArtefactRef>,
 }
 
 impl NewEvent {
     /// An event about the run as a whole.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind: kind.into(), task: None, role: None, message: message.into() }
+        Self { kind: kind.into(), task: None, role: None, message: message.into(), artefact: None }
     }
 }
 
@@ -74,8 +76,8 @@ impl Store {
         sequence: u64,
         event: NewEvent,
     ) -> Result<Attributes, StoreError> {
-        let NewEvent { kind, task, role, message } = event;
-        let mut event = RunEvent { sequence, at_ms: self.now_ms(), kind, task, role, message };
+        let NewEvent { kind, task, role, message, artefact } = event;
+        let mut event = RunEvent { sequence, at_ms: self.now_ms(), kind, task, role, message, artefact };
         self.encode(run, &Key::event(run, sequence), &mut event, 1).await
     }
 }

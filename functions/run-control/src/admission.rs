@@ -207,6 +207,10 @@ pub(crate) async fn resume(
         NewEvent::new("run.resumed", format!("resumed from {from} as {}", execution.name))
     };
     let run = context.store.update_run_telling(&run_id, take_up).await?;
+    // Every other stage is entered by the function that its first state calls; these two begin with a model.
+    if matches!(stage, Stage::Plan | Stage::Design) {
+        context.store.enter_stage(&run_id, stage).await?;
+    }
     entrance_at(context, &run, stage).await
 }
 

@@ -38,6 +38,7 @@ pub(crate) async fn baseline(
         NewEvent::new("baseline.recorded", judge::describe_evidence(&base))
     };
     context.store.update_run_telling(&run_id, record).await?;
+    context.store.enter_stage(&run_id, Stage::Plan).await?;
     Ok(json!({}))
 }
 
@@ -90,6 +91,7 @@ pub(crate) async fn accept_plan(context: &Context, run_id: RunId, output: Artefa
         };
         context.store.update_run_telling(&run_id, adopt).await?;
     }
+    context.store.enter_stage(&run_id, Stage::Design).await?;
     Ok(json!({}))
 }
 

@@ -108,8 +108,8 @@ pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value
                 record(task, &measured, proof);
                 settle(task, touches_manifest, red.as_ref(), &fingerprint);
             }
-            let task = Some(measured.task_id.clone());
-            NewEvent { task, ..NewEvent::new("evidence.judged", judgement.to_string()) }
+            let (task, artefact) = (Some(measured.task_id.clone()), Some(measured.evidence.clone()));
+            NewEvent { task, artefact, ..NewEvent::new("evidence.judged", judgement.to_string()) }
         })
         .await?;
     Ok(json!({ "next": next(&task, judgement.green, measured.iteration) }))
@@ -182,6 +182,7 @@ pub(crate) async fn conclude(
     let told = NewEvent {
         task: Some(task_id.clone()),
         role: Some("reviewer".into()),
+        artefact: Some(output.clone()),
         ..NewEvent::new("review.concluded", format!("the reviewer {word}: {}", verdict.summary))
     };
     let task = context

@@ -7,7 +7,7 @@ use run_model::risk::{ChangeFacts, PathClass, PathFacts, Risk, assess_change};
 use serde_json::{Value, json};
 
 /// A run in this status that changed a file, measured it and has these fields besides.
-fn facts(status: &str, more: Value) -> Facts {
+pub(crate) fn facts(status: &str, more: Value) -> Facts {
     let artefact = json!({ "key": "k", "sha256": "0".repeat(64), "bytes": 1 });
     let mut run = json!({
         "schema": 1, "version": 0, "run_id": "r-1", "status": status, "stage": "gate", "repository": "/r",
@@ -91,7 +91,7 @@ fn call(role: &str, turn: u32, state: &str, cost_microusd: u64) -> UsageEntry {
 }
 
 /// A gate of this kind in this state.
-fn gate_of(kind: &str, state: Value) -> Gate {
+pub(crate) fn gate_of(kind: &str, state: Value) -> Gate {
     serde_json::from_value(json!({
         "gate_id": "g-1-change", "run_id": "r-1",
         "binding": {

@@ -11,6 +11,7 @@ use super::EngineError;
 use super::arn::no_execution;
 use super::chance::uuid;
 use super::driver::Engine;
+use super::log::lock;
 use super::records::{self, Recorded};
 use super::starts::Begin;
 use crate::AwsError;
@@ -20,6 +21,9 @@ pub(super) const MAX_DATA_BYTES: usize = 262_144;
 
 /// Why nothing is redriven here.
 const NOT_REDRIVABLE: &str = "The embedded cloud redrives no execution: start another one.";
+
+/// What `redriveStatusReason` says of an execution that runs and that nobody has taken up since its last driver went.
+pub const ASLEEP: &str = "The execution sleeps until it is taken up.";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -103,7 +107,8 @@ impl Engine {
         answer["input"] = json!(execution.input().to_string());
         answer["inputDetails"] = json!({ "included": true });
         answer["redriveStatus"] = json!("NOT_REDRIVABLE");
-        answer["redriveStatusReason"] = json!(NOT_REDRIVABLE);
+        let sleeps = lock(&self.asleep).contains_key(&recorded.id);
+        answer["redriveStatusReason"] = json!(if sleeps { ASLEEP } else { NOT_REDRIVABLE });
         if let Some(outcome) = execution.outcome() {
             if let Some(output) = &outcome.output {
                 answer["output"] = json!(output.to_string());

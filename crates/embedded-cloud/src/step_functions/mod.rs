@@ -31,6 +31,7 @@ use serde_json::Value;
 use states_language::Problem;
 use tokio::sync::broadcast;
 
+pub use api::ASLEEP;
 pub use arn::Place;
 pub(crate) use chance::uuid;
 pub use log::{CommitHook, CommitPoint, CommitSide, LogError, LogStats};
