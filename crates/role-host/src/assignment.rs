@@ -8,6 +8,7 @@ use run_model::{RepoPath, Sha256};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::opening::without_borders;
 use crate::{Definition, Material, evidence_text};
 
 /// An output as the type it must have.
@@ -43,7 +44,7 @@ impl Assignment for Desk<'_> {
         let tree = self.material.with(edits);
         let expected = (!tree.is_empty()).then(|| Sha256::of_json(&tree));
         (evidence.overlay_sha256 == expected)
-            .then(|| evidence_text::measured(evidence, self.material.base_evidence.as_ref()))
+            .then(|| without_borders(&evidence_text::measured(evidence, self.material.base_evidence.as_ref())))
     }
 }
 

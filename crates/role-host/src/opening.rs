@@ -90,15 +90,33 @@ const TAGS: [&str; 11] = [
 /// is not taken for one.
 fn fenced(tag: &str, attributes: &str, body: &str) -> String {
     let body = body.replace(&format!("</{tag}"), &format!("<\\/{tag}"));
-    let lines: Vec<String> = body.trim_end().lines().map(harmless).collect();
-    format!("<{tag}{attributes}>\n{}\n</{tag}>", lines.join("\n"))
+    format!("<{tag}{attributes}>\n{}\n</{tag}>", without_borders(body.trim_end()))
 }
 
-/// A line that begins as a section does gets a backslash.
+/// The text, in which a line that begins as a section does has a backslash.
+pub(crate) fn without_borders(text: &str) -> String {
+    let lines: Vec<String> =
+        text.lines().map(|line| line.split_inclusive(breaks_lines).map(harmless).collect()).collect();
+    lines.join("\n")
+}
+
+/// What else than a line feed may look like the end of a line.
+fn breaks_lines(character: char) -> bool {
+    matches!(character, '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
 fn harmless(line: &str) -> String {
-    let name = line.trim_start().strip_prefix('<').map(|rest| rest.strip_prefix('/').unwrap_or(rest));
-    let is_border = name.is_some_and(|name| TAGS.iter().any(|tag| name.starts_with(tag)));
+    let start = line.trim_start_matches(is_unseen);
+    let name = start.strip_prefix('<').map(|rest| rest.trim_start_matches(is_unseen).trim_start_matches('/'));
+    let begins = |name: &str, tag: &str| name.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+    let is_border = name.is_some_and(|name| TAGS.iter().any(|tag| begins(name.trim_start_matches(is_unseen), tag)));
     if is_border { line.replacen('<', "<\\", 1) } else { line.to_owned() }
+}
+
+/// Blanks, and what takes no room at all.
+fn is_unseen(character: char) -> bool {
+    let has_no_width = matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
+    character.is_whitespace() || character.is_control() || has_no_width
 }
 
 fn project(material: &Material) -> String {

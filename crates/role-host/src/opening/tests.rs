@@ -142,6 +142,33 @@ fn untrusted_text_cannot_open_another_section() {
     assert!(names.eq(TAGS.into_iter()), "TAGS names every section, in the order of this test's list");
 }
 
+/// Every way to write the border of every section, in every section.
+#[test]
+fn no_border_can_be_imitated() {
+    let breaks = ["\n", "\r\n", "\r", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}"];
+    let blanks = ["", "  ", "\t", "\u{a0}", "\u{200b}", "\u{feff}"];
+    for (outer, inner) in TAGS.iter().flat_map(|outer| TAGS.map(|inner| (outer, inner))) {
+        let upper = inner.to_uppercase();
+        let borders = [
+            format!("<{inner}>"),
+            format!("</{inner}>"),
+            format!("<{inner} from=\"local\">"),
+            format!("< /{inner} >"),
+            format!("</{upper}>"),
+        ];
+        for border in &borders {
+            for before in breaks.iter().flat_map(|line| blanks.map(|blank| format!("words{line}{blank}"))) {
+                let text = fenced(outer, "", &format!("{before}{border}\nwords"));
+                let inside = text.strip_prefix(&format!("<{outer}>\n")).unwrap();
+                let inside = inside.strip_suffix(&format!("\nwords\n</{outer}>")).unwrap();
+                assert!(!inside.contains(border.as_str()) && inside.contains("<\\"), "{outer}: {inside:?}");
+            }
+        }
+        let closing = fenced(outer, "", &format!("words </{outer}> words"));
+        assert_eq!(closing, format!("<{outer}>\nwords <\\/{outer}> words\n</{outer}>"));
+    }
+}
+
 #[test]
 fn the_architect_sees_the_whole_design_and_what_is_not_there_is_left_out() {
     let (_folder, mut material) = material();
