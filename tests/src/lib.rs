@@ -12,6 +12,7 @@ pub mod deployed;
 #[cfg(feature = "world")]
 pub mod emulators;
 pub mod gateway;
+pub mod injection;
 pub mod machines;
 #[cfg(feature = "world")]
 pub mod ministack;
