@@ -79,11 +79,16 @@ impl Script {
     /// The developer writes a file and is done.
     #[must_use]
     pub fn develops(self, iteration: u32, path: &str, content: &str) -> Self {
-        self.calls("developer", iteration, &[("write_file", json!({"path": path, "content": content}))]).submits(
-            "developer",
-            iteration,
-            json!({"summary": "changed", "serves": ["operator"]}),
-        )
+        self.develops_all(iteration, &[(path, content)])
+    }
+
+    /// The developer writes files and is done.
+    #[must_use]
+    pub fn develops_all(self, iteration: u32, files: &[(&str, &str)]) -> Self {
+        let write = |(path, content): &(&str, &str)| ("write_file", json!({"path": path, "content": content}));
+        let writes: Vec<(&str, Value)> = files.iter().map(write).collect();
+        let report = json!({"summary": "changed", "serves": ["operator"]});
+        self.calls("developer", iteration, &writes).submits("developer", iteration, report)
     }
 
     /// The tester writes a test and is done.

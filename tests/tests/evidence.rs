@@ -194,21 +194,6 @@ fn an_edit_that_changes_nothing_that_counts_is_not_accepted() {
 }
 
 #[test]
-fn a_change_to_a_manifest_ends_in_need_of_setup() {
-    let world = World::rust();
-    let manifest = "[package]\nname = \"sample\"\nversion = \"0.2.0\"\nedition = \"2021\"\n";
-    let script = Script::default()
-        .planned()
-        .develops(1, "Cargo.toml", manifest)
-        .tests(1, "tests/more.rs", WEAK_TEST)
-        .approves(1);
-    let run = world.run(&script, &["--yes", "--json"]).expect(1).json();
-    assert_eq!(run["status"], "needs_setup");
-    assert!(reason(&run).contains("touches a manifest or lock file"), "{run:#}");
-    assert_eq!(world.branches(), Vec::<String>::new());
-}
-
-#[test]
 fn documentation_alone_passes_without_a_gate() {
     let world = World::quick();
     let script = Script::default()

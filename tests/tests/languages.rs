@@ -106,6 +106,28 @@ fn tests_of(run: &Value, purpose: &str) -> Vec<String> {
     names
 }
 
+/// A project without a lock file: setup makes it from the manifest that was let in.
+#[test]
+fn a_package_that_a_crew_asks_for_comes_from_the_registry() {
+    let world = World::rust();
+    let manifest =
+        "[package]\nname = \"sample\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\nitoa = \"1\"\n";
+    let source =
+        "pub fn double(number: i64) -> i64 {\n    itoa::Buffer::new().format(number * 2).parse().unwrap()\n}\n";
+    let script = Script::default()
+        .planned()
+        .develops_all(1, &[("Cargo.toml", manifest), ("src/lib.rs", source)])
+        .tests(1, "tests/three.rs", "#[test]\nfn of_three() {\n    assert_eq!(sample::double(3), 6);\n}\n")
+        .approves(1);
+    let ended = world.run(&script, &["--yes", "--json"]).expect(0);
+    assert!(ended.said("Cargo.toml: adds itoa 1"), "{}", ended.stderr);
+    let run = ended.json();
+    assert_eq!(tests_of(&run, "final"), ["+tests/double.rs::of_two", "+tests/three.rs::of_three"]);
+    let branch = run["branch"].as_str().unwrap();
+    assert_eq!(world.on_branch(branch, "Cargo.toml").as_deref(), Some(manifest));
+    assert_eq!(world.on_branch(branch, "Cargo.lock"), None);
+}
+
 const RUST: Fixture = Fixture {
     files: &[
         (

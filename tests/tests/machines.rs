@@ -202,7 +202,9 @@ fn longest(expression: &str, execution: &str, task: &str) -> String {
         "$states.context.Execution.Name" => execution.to_owned(),
         "$states.input.task_id" => task.to_owned(),
         // Nobody redrives a run, and nothing retries these states; a digit is kept for the day when somebody does.
-        "$string($states.context.Execution.RedriveCount)" | "$string($states.context.State.RetryCount)" => "9".into(),
+        "$string($states.context.Execution.RedriveCount)"
+        | "$string($states.context.State.RetryCount)"
+        | "$string($setups)" => "9".into(),
         literal => literal.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).expect(literal).to_owned(),
     };
     inner.split(" & ").map(part).collect()

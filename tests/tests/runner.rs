@@ -103,6 +103,7 @@ impl Stage {
                 manifest_key: put("manifest", serde_json::to_vec(&self.manifest()).unwrap()).await,
             },
             overlay_key: None,
+            setup_key: None,
             held_out_key: None,
             config_key: put("config", serde_json::to_vec(&config).unwrap()).await,
         };

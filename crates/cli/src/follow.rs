@@ -2,7 +2,7 @@
 
 use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
-use run_model::gate::{Gate, GateDecision, GateState};
+use run_model::gate::{Gate, GateDecision, GateKind, GateState};
 use run_model::run::{RunRecord, RunStatus};
 use run_model::{GateId, RunId};
 use store::StoreError;
@@ -205,6 +205,10 @@ impl Following<'_> {
     }
 
     async fn approve_by_flag(&self, place: &Place, gate: &Gate) -> Result<(), Problem> {
+        if gate.binding.kind == GateKind::Setup {
+            self.progress
+                .say("--yes: DEPENDENCIES THAT A MODEL CHOSE ARE SET UP WITH THE NETWORK ON, AND NOBODY LOOKED");
+        }
         self.progress.say("--yes: approved, and recorded as \"flag, nobody looked\"");
         self.answer(place, gate, GateDecision::Approved, "flag, nobody looked").await
     }

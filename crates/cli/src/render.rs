@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use run_model::budget::{Budget, UsageEntry, UsageState};
-use run_model::change_set::ChangeSet;
+use run_model::change_set::{ChangeSet, Overlay};
 use run_model::claim::no_runner_is_alive;
 use run_model::diff;
 use run_model::evidence::{Evidence, Purpose};
@@ -29,6 +29,8 @@ pub(crate) struct Facts {
     pub(crate) usage: Vec<UsageEntry>,
     pub(crate) budget: Budget,
     pub(crate) files: Vec<diff::FileDiff>,
+    /// What other dependencies, asked for or let in, change.
+    pub(crate) manifests: Vec<diff::FileDiff>,
     pub(crate) plan: Option<run_model::plan::Plan>,
     /// What commands need besides their names to be about this run: nothing, or ` --stage dev`.
     pub(crate) flag: String,
@@ -41,14 +43,16 @@ impl Facts {
         for (purpose, artefact) in &run.evidence {
             evidence.insert(*purpose, store.get_json(artefact).await?);
         }
-        let files = match (&run.change_set, &run.snapshot) {
-            (Some(change_set), Some(snapshot)) => {
-                let change: ChangeSet = store.get_json(change_set).await?;
-                let paths: BTreeSet<RepoPath> = change.overlay.paths().cloned().collect();
-                let base = store.base_contents(snapshot, &paths).await?;
-                diff::diff(&change.overlay, &|path| base.get(path).cloned())
+        let files = match &run.change_set {
+            Some(change_set) => {
+                differences(store, &run, &store.get_json::<ChangeSet>(change_set).await?.overlay).await?
             }
-            _ => Vec::new(),
+            None => Vec::new(),
+        };
+        let setup = run.proposed_setup.as_ref().map(|proposed| &proposed.manifests).or(run.setup.as_ref());
+        let manifests = match setup {
+            Some(setup) => differences(store, &run, &store.get_json(setup).await?).await?,
+            None => Vec::new(),
         };
         let plan = match &run.plan {
             Some(plan) => Some(store.get_json(plan).await?),
@@ -63,10 +67,19 @@ impl Facts {
             run,
             evidence,
             files,
+            manifests,
             plan,
             flag: place::flag(store),
         })
     }
+}
+
+/// What an overlay changes on the run's base.
+async fn differences(store: &Store, run: &RunRecord, overlay: &Overlay) -> Result<Vec<diff::FileDiff>, Problem> {
+    let Some(snapshot) = &run.snapshot else { return Ok(Vec::new()) };
+    let paths: BTreeSet<RepoPath> = overlay.paths().cloned().collect();
+    let base = store.base_contents(snapshot, &paths).await?;
+    Ok(diff::diff(overlay, &|path| base.get(path).cloned()))
 }
 
 /// A gate for the person who decides: risk and reasons, the whole diff, the evidence.
@@ -74,6 +87,7 @@ pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
     let mut text = String::new();
     let what = match gate.binding.kind {
         GateKind::Plan => "before the work on this plan begins",
+        GateKind::Setup => "before other dependencies are set up",
         GateKind::Change => "before this change lands",
     };
     line(&mut text, &format!("Gate {} stands {what}.", gate.gate_id));
@@ -84,12 +98,17 @@ pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
         let (level, rule) = (reason.level.as_str(), &reason.rule);
         line(&mut text, &format!("  {level:<8} {rule}: {}", hanging(&reason.detail, "           ")));
     }
-    if gate.binding.kind == GateKind::Plan {
-        text.push_str(&plan(facts));
-    } else {
-        line(&mut text, "\nChange:\n");
-        text.push_str(&diff::unified(&facts.files));
-        text.push_str(&evidence(facts));
+    match gate.binding.kind {
+        GateKind::Plan => text.push_str(&plan(facts)),
+        GateKind::Setup => {
+            line(&mut text, "\nManifest and lock files:\n");
+            text.push_str(&diff::unified(&facts.manifests));
+        }
+        GateKind::Change => {
+            line(&mut text, "\nChange:\n");
+            text.push_str(&diff::unified(&facts.files));
+            text.push_str(&evidence(facts));
+        }
     }
     line(
         &mut text,
@@ -292,7 +311,7 @@ pub(crate) fn words(status: RunStatus) -> &'static str {
         RunStatus::Denied => "denied",
         RunStatus::TimedOut => "timed out at its gate",
         RunStatus::LimitReached => "stopped at its bound before the evidence was green",
-        RunStatus::NeedsSetup => "needs a new setup: the change touches dependencies",
+        RunStatus::NeedsSetup => "needs yet another setup: the change touches dependencies",
         RunStatus::Stopped => "stopped",
     }
 }

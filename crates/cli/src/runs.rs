@@ -334,6 +334,7 @@ fn resume_stage(run: &RunRecord, is_published: bool) -> Stage {
     match run.status {
         _ if run.commit.is_some() && !is_published => Stage::Publish,
         RunStatus::Denied | RunStatus::TimedOut if run.commit.is_some() => Stage::Gate,
+        RunStatus::Denied | RunStatus::TimedOut if run.proposed_setup.is_some() => Stage::SetupGate,
         RunStatus::Denied | RunStatus::TimedOut => Stage::PlanGate,
         RunStatus::LimitReached | RunStatus::NeedsSetup => Stage::Build,
         _ => last_stage_with_inputs(run),
@@ -347,6 +348,7 @@ fn last_stage_with_inputs(run: &RunRecord) -> Stage {
         // It was assessed and not published: measured again, it would be no better.
         (run.risk.is_some(), Stage::Build),
         (run.change_set.is_some(), Stage::Verify),
+        (run.proposed_setup.is_some(), Stage::SetupGate),
         (run.design.is_some(), Stage::PlanGate),
         (run.plan.is_some(), Stage::Design),
         (!run.evidence.is_empty(), Stage::Plan),
@@ -372,6 +374,9 @@ mod tests {
             run[*field] = match *field {
                 "commit" => json!("c1"),
                 "risk" => json!({ "level": "medium", "reasons": [] }),
+                "proposed_setup" => {
+                    json!({ "manifests": artefact, "risk": { "level": "critical", "reasons": [] }, "summary": "s" })
+                }
                 "evidence" => json!([["baseline", artefact]]),
                 _ => artefact.clone(),
             };
@@ -391,6 +396,8 @@ mod tests {
             ("failed", &["evidence", "plan", "design", "change_set", "risk", "commit"], Stage::Gate),
             ("limit_reached", &["evidence", "plan", "design"], Stage::Build),
             ("denied", &["evidence", "plan", "design"], Stage::PlanGate),
+            ("denied", &["evidence", "plan", "design", "proposed_setup"], Stage::SetupGate),
+            ("stopped", &["evidence", "plan", "design", "proposed_setup"], Stage::SetupGate),
             ("timed_out", &["evidence", "plan", "design", "change_set", "risk", "commit"], Stage::Gate),
             ("denied", &["evidence", "plan", "design", "change_set", "risk", "commit"], Stage::Gate),
         ] {

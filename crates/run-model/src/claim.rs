@@ -38,6 +38,9 @@ pub struct InputUrls {
     pub config: String,
     /// The overlay (JSON), if the job has one.
     pub overlay: Option<String>,
+    /// What setup lays over the base (JSON), if the job has it.
+    #[serde(default)]
+    pub setup: Option<String>,
     /// The held-out archive (tar, gzip), if the job has one.
     pub held_out: Option<String>,
 }

@@ -60,6 +60,10 @@ pub struct CheckJob {
     pub snapshot: SnapshotRef,
     /// Object key of the [`crate::change_set::Overlay`] to lay over the base (JSON), if any.
     pub overlay_key: Option<String>,
+    /// Object key of the [`crate::change_set::Overlay`] that setup lays over the base (JSON): edits to manifest and lock files
+    /// that a person has let in, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup_key: Option<String>,
     /// Object key of the held-out acceptance archive (tar, gzip) to lay over all, if any.
     pub held_out_key: Option<String>,
     /// Object key of the run's pinned settings (JSON), which name setup and checks.

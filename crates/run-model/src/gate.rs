@@ -14,6 +14,8 @@ use crate::{GateId, RunId, Sha256};
 pub enum GateKind {
     /// The plan, before any task starts.
     Plan,
+    /// Other dependencies, before they are set up.
+    Setup,
     /// The change, before it lands.
     Change,
 }
@@ -25,7 +27,7 @@ pub struct Binding {
     pub kind: GateKind,
     /// The commit the work is based on.
     pub base_commit: String,
-    /// Hash of the plan (plan gate) or of the change set (change gate).
+    /// Hash of the plan (plan gate), of the edits to manifest and lock files (setup gate) or of the change set (change gate).
     pub content_sha256: Sha256,
     /// Where it goes: the branch that will be made, or the forge's target ref.
     pub target: String,

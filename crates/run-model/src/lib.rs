@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod change_set;
 pub mod claim;
+pub mod dependencies;
 pub mod design;
 pub mod diff;
 pub mod evidence;

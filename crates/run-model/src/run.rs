@@ -1,11 +1,13 @@
 //! A run: the record in the table that executions carry.
 
 mod closure;
+mod setup;
 
 use std::collections::BTreeSet;
 
 pub use closure::{ExecutionEnd, innermost, runs_of_execution};
 use serde::{Deserialize, Serialize};
+pub use setup::ProposedSetup;
 
 use crate::evidence::Purpose;
 use crate::person::{self, Person};
@@ -37,7 +39,7 @@ pub enum RunStatus {
     TimedOut,
     /// A bound was met before the evidence was green.
     LimitReached,
-    /// The change touches dependencies, which need a new setup.
+    /// The change touches dependencies again and again, which need yet another setup.
     NeedsSetup,
     /// A person stopped it.
     Stopped,
@@ -107,6 +109,8 @@ pub enum Stage {
     PlanGate,
     /// The tasks are done.
     Build,
+    /// A person looks at other dependencies.
+    SetupGate,
     /// The merged change is tested, scanned and measured for risk.
     Verify,
     /// A ref is written.
@@ -121,7 +125,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Admit,
         Self::Snapshot,
         Self::Baseline,
@@ -129,6 +133,7 @@ impl Stage {
         Self::Design,
         Self::PlanGate,
         Self::Build,
+        Self::SetupGate,
         Self::Verify,
         Self::Publish,
         Self::Gate,
@@ -146,6 +151,7 @@ impl Stage {
             Self::Design => "design",
             Self::PlanGate => "plan_gate",
             Self::Build => "build",
+            Self::SetupGate => "setup_gate",
             Self::Verify => "verify",
             Self::Publish => "publish",
             Self::Gate => "gate",
@@ -304,6 +310,13 @@ pub struct RunRecord {
     pub design: Option<ArtefactRef>,
     /// Evidence by purpose: baseline, final, acceptance. Session and task evidence lies with its task.
     pub evidence: Vec<(Purpose, ArtefactRef)>,
+    /// Other dependencies that the crew asks for, until they are let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed_setup: Option<ProposedSetup>,
+    /// The edits to manifest and lock files that setup lays over the base (JSON of [`crate::change_set::Overlay`]), once a person
+    /// has let them in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<ArtefactRef>,
     /// The merged change set, once there is one.
     pub change_set: Option<ArtefactRef>,
     /// The risk of the plan, once measured.
@@ -374,6 +387,8 @@ impl RunRecord {
             plan: None,
             design: None,
             evidence: Vec::new(),
+            proposed_setup: None,
+            setup: None,
             change_set: None,
             plan_risk: None,
             risk: None,
@@ -405,7 +420,7 @@ pub enum TaskStatus {
     Done,
     /// The bound was met.
     LimitReached,
-    /// It touches manifest or lock files.
+    /// It touches manifest or lock files in a way that nobody has let in.
     NeedsSetup,
     /// It failed.
     Failed,

@@ -19,6 +19,8 @@ pub(crate) struct Inputs {
     pub(crate) archive_sha256: Sha256,
     pub(crate) manifest: Manifest,
     pub(crate) overlay: Option<Overlay>,
+    /// What setup lays over the base: manifest and lock files alone.
+    pub(crate) setup: Overlay,
     /// The held-out archive (tar, gzip).
     pub(crate) held_out: Option<Vec<u8>>,
 }
@@ -45,22 +47,28 @@ impl Inputs {
             Some(key) => Some(json(key, &jobs.read(claim, Input::Overlay).await?)?),
             None => None,
         };
+        let config = json(&job.config_key, &jobs.read(claim, Input::Settings).await?)?;
+        let setup = match &job.setup_key {
+            Some(key) => manifests_alone(&config, json(key, &jobs.read(claim, Input::Setup).await?)?)?,
+            None => Overlay::default(),
+        };
         Ok(Self {
             purpose: job.purpose,
-            config: json(&job.config_key, &jobs.read(claim, Input::Settings).await?)?,
+            config,
             archive,
             archive_sha256,
             manifest: json(&job.snapshot.manifest_key, &jobs.read(claim, Input::Manifest).await?)?,
             overlay,
+            setup,
             held_out,
         })
     }
 
-    /// What decides which dependencies are fetched: the manifest and lock files of the base, by path and content.
-    pub(crate) fn dependency_files(&self) -> Result<Vec<(&str, &Sha256)>, RunnerError> {
-        let rules = PathRules::new(&self.config).map_err(|problem| RunnerError::Refused(problem.to_string()))?;
-        let entries = self.manifest.entries.iter().filter(|entry| rules.is_manifest(&entry.path));
-        Ok(entries.map(|entry| (entry.path.as_str(), &entry.sha256)).collect())
+    /// What decides which dependencies are fetched: the manifest and lock files that setup sees, by path and content.
+    pub(crate) fn dependency_files(&self) -> Result<Vec<(String, Sha256)>, RunnerError> {
+        let rules = rules(&self.config)?;
+        let seen = self.manifest.with_overlay(&self.setup).entries.into_iter();
+        Ok(seen.filter(|entry| rules.is_manifest(&entry.path)).map(|entry| (entry.path, entry.sha256)).collect())
     }
 
     /// The files that setup makes, as paths in the tree.
@@ -73,6 +81,19 @@ impl Inputs {
         let paths: Result<_, _> = self.config.setup_files.iter().map(path).collect();
         paths.map_err(|problem| RunnerError::Refused(format!("setup_files: {problem}")))
     }
+}
+
+fn rules(config: &RunConfig) -> Result<PathRules, RunnerError> {
+    PathRules::new(config).map_err(|problem| RunnerError::Refused(problem.to_string()))
+}
+
+/// Setup has the network, and sees nothing of a change but its manifest and lock files.
+fn manifests_alone(config: &RunConfig, setup: Overlay) -> Result<Overlay, RunnerError> {
+    let rules = rules(config)?;
+    if let Some(path) = setup.paths().find(|path| !rules.is_manifest(path.as_str())) {
+        return Err(RunnerError::Refused(format!("{path} is no manifest or lock file: setup does not see it")));
+    }
+    Ok(setup)
 }
 
 /// What was kept under a key. One that is named by its hash is compared with it: an address was signed for whatever lies there.

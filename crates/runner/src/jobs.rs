@@ -18,6 +18,8 @@ pub enum Input {
     Settings,
     /// What is laid over the base (JSON), if the job has it.
     Overlay,
+    /// What setup lays over the base (JSON), if the job has it.
+    Setup,
     /// The held-out archive (tar, gzip), if the job has it.
     HeldOut,
 }

@@ -1,5 +1,5 @@
 //! Setup: what is fetched once per state of the lock files and built once per base, before any byte an agent wrote is
-//! present.
+//! present, but for manifest and lock files that a person has let in.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,7 @@ impl Preparation<'_> {
     /// Runs the setup commands, with the network on. They fetch into the workspace; what they fetched moves out of it.
     async fn fetch(&self) -> Result<(), RunnerError> {
         let workspace = Workspace::create(&self.work.join("setup"), self.inputs).await?;
+        workspace.lay(&self.inputs.setup, &[])?;
         let fetched = workspace.dependencies();
         fs::create_dir(&fetched).at(&fetched)?;
         let registries = self.environment.registries().await;
@@ -111,6 +112,7 @@ impl Preparation<'_> {
     /// Builds the base's tests, confined and without network. A failure costs only time: the baseline check will show it.
     async fn warm_up(&self) -> Result<(), RunnerError> {
         let workspace = Workspace::create(&self.work.join("build"), self.inputs).await?;
+        workspace.lay(&self.inputs.setup, &[])?;
         self.prepared.add_files(&workspace, self.inputs).await?;
         for command in &self.inputs.config.warm_up {
             let phase = Phase::WarmUp { dependencies: &self.prepared.dependencies };

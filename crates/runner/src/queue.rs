@@ -43,6 +43,7 @@ impl Jobs for StoreJobs {
             Input::Manifest => Some(&job.snapshot.manifest_key),
             Input::Settings => Some(&job.config_key),
             Input::Overlay => job.overlay_key.as_ref(),
+            Input::Setup => job.setup_key.as_ref(),
             Input::HeldOut => job.held_out_key.as_ref(),
         };
         let key = key.ok_or_else(|| RunnerError::unreadable(format!("{input:?}"), &"the job has none"))?;

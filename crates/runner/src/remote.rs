@@ -139,12 +139,13 @@ impl Jobs for ApiJobs {
     /// Addresses hold for an hour. One that holds no more ends the job as an outage of the store does, which its machine
     /// answers with a new job and new addresses.
     async fn read(&self, lease: &Lease, input: Input) -> Result<Vec<u8>, RunnerError> {
-        let InputUrls { archive, manifest, config, overlay, held_out } = &lease.claim.inputs;
+        let InputUrls { archive, manifest, config, overlay, setup, held_out } = &lease.claim.inputs;
         let url = match input {
             Input::Archive => Some(archive),
             Input::Manifest => Some(manifest),
             Input::Settings => Some(config),
             Input::Overlay => overlay.as_ref(),
+            Input::Setup => setup.as_ref(),
             Input::HeldOut => held_out.as_ref(),
         };
         let url =

@@ -105,6 +105,7 @@ async fn inputs(context: &Context, job: &CheckJob) -> Result<InputUrls, Answer> 
         manifest: url(&job.snapshot.manifest_key).await?,
         config: url(&job.config_key).await?,
         overlay: optional(&job.overlay_key).await?,
+        setup: optional(&job.setup_key).await?,
         held_out: optional(&job.held_out_key).await?,
     })
 }

@@ -169,7 +169,14 @@ impl World {
     }
 
     async fn queue(&self, id: &str, run: &RunId, priority: Priority) -> JobId {
-        for (key, content) in [("archive", "the archive"), ("manifest", "{}"), ("config", "{}"), ("held", "held out")] {
+        let inputs = [
+            ("archive", "the archive"),
+            ("manifest", "{}"),
+            ("config", "{}"),
+            ("setup", "the manifests"),
+            ("held", "held out"),
+        ];
+        for (key, content) in inputs {
             self.store.put_object(&format!("runs/{run}/{key}"), content.into()).await.unwrap();
         }
         let at = |key: &str| format!("runs/{run}/{key}");
@@ -185,6 +192,7 @@ impl World {
                 manifest_key: at("manifest"),
             },
             overlay_key: None,
+            setup_key: Some(at("setup")),
             held_out_key: Some(at("held")),
             config_key: at("config"),
         };
@@ -477,6 +485,7 @@ async fn a_runner_claims_fetches_and_reports() {
     assert_eq!(world.fetch(claim["inputs"]["archive"].as_str().unwrap()).await, "the archive");
     assert_eq!(world.fetch(claim["inputs"]["held_out"].as_str().unwrap()).await, "held out");
     assert_eq!(claim["inputs"]["overlay"], Value::Null);
+    assert_eq!(world.fetch(claim["inputs"]["setup"].as_str().unwrap()).await, "the manifests");
     assert_eq!(world.as_runner("jobs/claim", &me).await.0, 204, "one job, one claim");
     let report = |purpose| json!({ "instance": "i-1", "evidence": evidence(purpose) });
     let (status, _) = world.as_runner("jobs/j-1/evidence", &report(Purpose::Baseline)).await;

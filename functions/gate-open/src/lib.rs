@@ -60,7 +60,11 @@ pub async fn handle(context: &Context, input: Value) -> Result<Value, FunctionEr
     let run = context.store.run(&input.run_id).await?;
     let config: RunConfig = context.store.get_json(&run.config).await?;
     let gate = contract(context, &run, &config, input.kind).await?;
-    let stage = if input.kind == GateKind::Plan { Stage::PlanGate } else { Stage::Gate };
+    let stage = match input.kind {
+        GateKind::Plan => Stage::PlanGate,
+        GateKind::Setup => Stage::SetupGate,
+        GateKind::Change => Stage::Gate,
+    };
     context.store.enter_stage(&input.run_id, stage).await?;
     let gate = context.store.open_gate(gate, &input.token).await?;
     let level = gate.risk.level.as_str();
@@ -88,6 +92,10 @@ async fn contract(
             let summary = context.store.get_json::<Plan>(plan).await?.summary;
             (plan.sha256.clone(), run.plan_risk.clone(), summary)
         }
+        GateKind::Setup => {
+            let proposed = run.proposed_setup.clone().ok_or_else(|| missing("other dependencies"))?;
+            (proposed.manifests.sha256, Some(proposed.risk), proposed.summary)
+        }
         GateKind::Change => {
             let change = run.change_set.as_ref().ok_or_else(|| missing("change set"))?;
             let set: ChangeSet = context.store.get_json(change).await?;
@@ -96,7 +104,7 @@ async fn contract(
         }
     };
     let risk = risk.ok_or_else(|| missing("risk"))?;
-    let target = if kind == GateKind::Plan { branch_name(&run.run_id) } else { run.target() };
+    let target = if kind == GateKind::Change { run.target() } else { branch_name(&run.run_id) };
     let binding = Binding { kind, base_commit, content_sha256: content, target };
     // Low risk opens no gate by itself; whoever opens one all the same gives it the shortest wait.
     let wait = config.limits.gate_wait_seconds(risk.level).unwrap_or(30 * 60);

@@ -9,7 +9,7 @@ use embedded_cloud::{Attachment, Cloud, CloudOptions};
 use run_model::change_set::{ChangeSet, Edit, Overlay};
 use run_model::gate::{Approver, Gate, GateDecision, GateKind, GateState};
 use run_model::risk::{Risk, RiskLevel};
-use run_model::run::{RunRecord, RunStatus, Stage};
+use run_model::run::{ProposedSetup, RunRecord, RunStatus, Stage};
 use run_model::snapshot::SnapshotRef;
 use run_model::time::{SeededRandomness, VirtualClock};
 use run_model::{Clock, ErrorName, FunctionError, GateId, RepoPath, RunId, Sha256};
@@ -200,12 +200,20 @@ async fn a_gate_is_bound_to_exactly_what_would_happen() {
     let run = world.run().await;
     assert_eq!((plan.binding.kind, &plan.binding.content_sha256), (GateKind::Plan, &run.plan.unwrap().sha256));
     assert_eq!(run.stage, Stage::PlanGate);
+    let manifests = world.store.put_json(&world.run_id, &json!({ "Cargo.toml": { "write": "x" } })).await.unwrap();
+    let (risk, summary) = (Risk { level: RiskLevel::Critical, reasons: Vec::new() }, "other dependencies".to_owned());
+    let proposed = ProposedSetup { manifests, risk, summary };
+    world.store.update_run(&world.run_id, |run| run.proposed_setup = Some(proposed.clone())).await.unwrap();
+    let setup = world.open("setup", "t").await;
+    assert_eq!((setup.binding.kind, setup.binding.content_sha256), (GateKind::Setup, proposed.manifests.sha256));
+    assert_eq!((setup.risk, setup.summary), (proposed.risk, proposed.summary));
+    assert_eq!(world.run().await.stage, Stage::SetupGate);
 }
 
 #[tokio::test]
 async fn without_something_to_decide_on_no_gate_opens() {
     let world = World::admitted(config()).await;
-    for kind in ["plan", "change"] {
+    for kind in ["plan", "setup", "change"] {
         let input = json!({ "token": "t", "run_id": "r-1", "kind": kind });
         let error = gate_open::handle(&world.gate_open, input).await.unwrap_err();
         assert_eq!(error.message, "r-1 has no snapshot to decide on");

@@ -12,14 +12,18 @@ use run_model::{ErrorName, FunctionError, RepoPath, RunId, Sha256};
 use serde_json::{Value, json};
 use store::NewEvent;
 
-use crate::{Context, gates};
+use crate::{Context, gates, setup};
 
-/// One change set from all tasks, or the end that a task's end means.
-pub(crate) async fn merge(context: &Context, run_id: RunId) -> Result<Value, FunctionError> {
+/// One change set from all tasks, or the end that a task's end means, or other dependencies that come first. `setups` is how often
+/// that was so in this execution.
+pub(crate) async fn merge(context: &Context, run_id: RunId, setups: u32) -> Result<Value, FunctionError> {
     let run = context.store.enter_stage(&run_id, Stage::Verify).await?;
     let tasks = context.store.tasks(&run_id).await?;
     if let Some(ending) = unfinished(&run_id, &tasks) {
         return end(context, &run_id, ending).await;
+    }
+    if let Some(first) = setup::due(context, &run, &tasks, setups).await? {
+        return Ok(first);
     }
     let overlay = merged_overlay(context, &tasks.iter().collect::<Vec<_>>()).await?;
     if overlay.is_empty() {
@@ -46,35 +50,22 @@ pub(crate) async fn merge(context: &Context, run_id: RunId) -> Result<Value, Fun
     Ok(json!({ "next": "verify", "overlay": artefact }))
 }
 
-/// The gravest end among the tasks, if not all are done.
+/// The gravest end among the tasks that came to nothing.
 fn unfinished(run_id: &RunId, tasks: &[TaskRecord]) -> Option<Ending> {
-    let order = [
-        TaskStatus::Failed,
-        TaskStatus::NeedsSetup,
-        TaskStatus::LimitReached,
-        TaskStatus::Running,
-        TaskStatus::Waiting,
-    ];
+    let order = [TaskStatus::Failed, TaskStatus::LimitReached, TaskStatus::Running];
     let worst = order.into_iter().find_map(|status| tasks.iter().find(|task| task.status == status))?;
     let (id, said) = (&worst.task_id, worst.feedback.join("\n"));
-    let resume = format!("`gatewright runs resume {run_id}` tries again.");
-    let (status, reason, next_step) = match worst.status {
-        TaskStatus::NeedsSetup => (
-            RunStatus::NeedsSetup,
-            format!(
-                "Task {id} touches a manifest or lock file, so its dependencies have to be set up anew before it can be checked."
-            ),
-            "Make that change to the dependencies yourself, commit it, and start again.".to_owned(),
-        ),
+    let next_step = format!("`gatewright runs resume {run_id}` tries again.");
+    let (status, reason) = match worst.status {
         TaskStatus::LimitReached => {
-            (RunStatus::LimitReached, format!("Task {id} met its bound in round {}: {said}", worst.iteration), resume)
+            (RunStatus::LimitReached, format!("Task {id} met its bound in round {}: {said}", worst.iteration))
         }
-        _ => (RunStatus::Failed, format!("Task {id} failed: {said}"), resume),
+        _ => (RunStatus::Failed, format!("Task {id} failed: {said}")),
     };
     Some(Ending { status, outcome: Outcome { reason, next_step } })
 }
 
-async fn end(context: &Context, run_id: &RunId, ending: Ending) -> Result<Value, FunctionError> {
+pub(crate) async fn end(context: &Context, run_id: &RunId, ending: Ending) -> Result<Value, FunctionError> {
     let end = |run: &mut RunRecord| {
         forget(run);
         run.ending = Some(ending.clone());

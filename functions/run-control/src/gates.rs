@@ -7,10 +7,10 @@ use run_model::{ErrorName, FunctionError, GateId, RunId};
 use serde_json::{Value, json};
 use store::NewEvent;
 
-use crate::Context;
+use crate::{Context, setup};
 
-/// What the machine asks of a gate before it comes to it: a change waits from medium risk on, a plan only from high on, and
-/// once.
+/// What the machine asks of a gate before it comes to it: a change waits from medium risk on, a plan only from high on, other
+/// dependencies always; plan and dependencies once.
 pub(crate) async fn needed(context: &Context, run: &RunRecord, kind: GateKind) -> Result<Value, FunctionError> {
     let (level, wait) = asked_for(context, run, kind).await?;
     let needed = wait.is_some() && !is_passed(context, run, kind).await?;
@@ -22,15 +22,18 @@ pub(crate) async fn is_due(context: &Context, run: &RunRecord, kind: GateKind) -
     Ok(asked_for(context, run, kind).await?.1.is_some() && !is_passed(context, run, kind).await?)
 }
 
-/// Whether a gate over this very plan was approved. A change is asked about anew by each execution that comes to it.
+/// Whether a gate over this very plan, or these very dependencies, was approved. A change is asked about anew by each execution
+/// that comes to it.
 async fn is_passed(context: &Context, run: &RunRecord, kind: GateKind) -> Result<bool, FunctionError> {
-    if kind == GateKind::Change {
-        return Ok(false);
-    }
-    let plan = run.plan.as_ref().map(|plan| &plan.sha256);
+    let content = match kind {
+        GateKind::Change => return Ok(false),
+        GateKind::Plan => run.plan.as_ref(),
+        GateKind::Setup => run.proposed_setup.as_ref().map(|proposed| &proposed.manifests),
+    };
+    let content = content.map(|content| &content.sha256);
     let opened = |gate: &Gate| {
         let approved = matches!(gate.state, GateState::Decided { decision: GateDecision::Approved, .. });
-        approved && gate.binding.kind == GateKind::Plan && Some(&gate.binding.content_sha256) == plan
+        approved && gate.binding.kind == kind && Some(&gate.binding.content_sha256) == content
     };
     Ok(context.store.run_gates(&run.run_id).await?.iter().any(opened))
 }
@@ -42,11 +45,12 @@ async fn asked_for(
     kind: GateKind,
 ) -> Result<(RiskLevel, Option<u32>), FunctionError> {
     let (risk, from) = match kind {
-        GateKind::Plan => (&run.plan_risk, RiskLevel::High),
-        GateKind::Change => (&run.risk, RiskLevel::Medium),
+        GateKind::Plan => (run.plan_risk.as_ref(), RiskLevel::High),
+        GateKind::Setup => (run.proposed_setup.as_ref().map(|proposed| &proposed.risk), RiskLevel::Medium),
+        GateKind::Change => (run.risk.as_ref(), RiskLevel::Medium),
     };
     let unmeasured = || FunctionError::new(ErrorName::Internal, format!("the risk of {} was not measured", run.run_id));
-    let level = risk.as_ref().ok_or_else(unmeasured)?.level;
+    let level = risk.ok_or_else(unmeasured)?.level;
     let wait = context.config(run).await?.limits.gate_wait_seconds(level);
     Ok((level, wait.filter(|_| level >= from)))
 }
@@ -61,6 +65,9 @@ pub(crate) async fn closed(context: &Context, run_id: RunId, kind: GateKind) -> 
     }
     let (message, ending) = meaning(&run_id, &gate);
     let next = if ending.is_none() { "go" } else { "finish" };
+    if kind == GateKind::Setup && ending.is_none() {
+        setup::adopt(context, &run_id, &gate.binding.content_sha256).await?;
+    }
     let close = |run: &mut RunRecord| {
         if run.status == RunStatus::ApprovalPending {
             run.status = RunStatus::Running;

@@ -9,6 +9,7 @@ mod reminder;
 mod rounds;
 mod serve;
 mod settings;
+mod setup;
 
 use std::sync::Arc;
 
@@ -86,7 +87,7 @@ enum Request {
     JudgeTask(Box<rounds::Measured>),
     ConcludeReview { run_id: RunId, task_id: TaskId, iteration: u32, output: ArtefactRef },
     TaskFailed { run_id: RunId, task_id: TaskId, error: Failure },
-    Merge { run_id: RunId },
+    Merge { run_id: RunId, setups: Option<u32> },
     Assess { run_id: RunId, evidence: ArtefactRef, acceptance: Option<ArtefactRef> },
     GateClosed { run_id: RunId, kind: GateKind },
     Finish { run_id: RunId, error: Option<Failure> },
@@ -134,7 +135,7 @@ async fn act(context: &Context, input: Value) -> Result<Value, FunctionError> {
             rounds::conclude(context, &run_id, &task_id, iteration, output).await
         }
         Request::TaskFailed { run_id, task_id, error } => rounds::failed(context, run_id, task_id, error).await,
-        Request::Merge { run_id } => change::merge(context, run_id).await,
+        Request::Merge { run_id, setups } => change::merge(context, run_id, setups.unwrap_or_default()).await,
         Request::Assess { run_id, evidence, acceptance } => change::assess(context, run_id, evidence, acceptance).await,
         Request::GateClosed { run_id, kind } => gates::closed(context, run_id, kind).await,
         Request::Finish { run_id, error } => ending::finish(context, run_id, error).await,

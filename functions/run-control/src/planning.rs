@@ -86,6 +86,7 @@ pub(crate) async fn accept_plan(context: &Context, run_id: RunId, output: Artefa
             // What was made by an earlier plan is no part of this one.
             run.design = None;
             run.plan_risk = None;
+            (run.proposed_setup, run.setup) = (None, None);
             change::forget(run);
             NewEvent::new("plan.accepted", titles.join("; "))
         };

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::NewEvent;
 
-use crate::{Context, Failure, change};
+use crate::{Context, Failure, change, setup};
 
 /// The same failure this many rounds in a row ends the task: more of the same would not help.
 const SAME_FAILURE_ROUNDS: usize = 4;
@@ -54,8 +54,8 @@ pub(crate) async fn begin(context: &Context, run_id: RunId, task_id: TaskId) -> 
     Ok(json!({ "iteration": task.iteration, "overlay": overlay }))
 }
 
-/// The tests that the task has made so far, in whichever round, over what its wave was given: laid over the base they should
-/// fail. `null` if there are none.
+/// The tests that the task has made so far, in whichever round, over what its wave was given and with the dependencies that were
+/// let in: laid over the base they should fail. `null` if there are none.
 pub(crate) async fn pick_tests(
     context: &Context,
     run_id: RunId,
@@ -74,11 +74,12 @@ pub(crate) async fn pick_tests(
     if tests.is_empty() {
         return Ok(json!({ "tests": null }));
     }
+    given.extend(setup::let_in(context, &run).await?);
     given.extend(tests);
     Ok(json!({ "tests": context.store.put_json(&run_id, &given).await? }))
 }
 
-/// Green goes to the reviewer, red back to the developer, a touched manifest out of the loop.
+/// Green goes to the reviewer, red back to the developer, other dependencies than those that were let in out of the loop.
 pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value, FunctionError> {
     let run = context.store.run(&measured.run_id).await?;
     let config = context.config(&run).await?;
@@ -99,14 +100,14 @@ pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value
         None => None,
     };
     let red = red_feedback(&judgement, reported);
-    let touches_manifest = overlay.paths().any(|path| rules.is_manifest(path.as_str()));
+    let needs_setup = !setup::covers(&setup::let_in(context, &run).await?, &setup::manifests(&rules, &overlay));
     let fingerprint = judge::fingerprint(&now, &judgement);
     let task = context
         .store
         .update_task_telling(&measured.run_id, &measured.task_id, |task| {
             if is_in_round(task, measured.iteration) {
                 record(task, &measured, proof);
-                settle(task, touches_manifest, red.as_ref(), &fingerprint);
+                settle(task, needs_setup, red.as_ref(), &fingerprint);
             }
             let (task, artefact) = (Some(measured.task_id.clone()), Some(measured.evidence.clone()));
             NewEvent { task, artefact, ..NewEvent::new("evidence.judged", judgement.to_string()) }
@@ -139,8 +140,8 @@ fn red_feedback(judgement: &Judgement, reported: Option<TesterReport>) -> Option
 }
 
 /// Moves the task on by what was measured.
-fn settle(task: &mut TaskRecord, touches_manifest: bool, red: Option<&Vec<String>>, fingerprint: &Sha256) {
-    if touches_manifest {
+fn settle(task: &mut TaskRecord, needs_setup: bool, red: Option<&Vec<String>>, fingerprint: &Sha256) {
+    if needs_setup {
         task.status = TaskStatus::NeedsSetup;
     } else if let Some(feedback) = red {
         task.failure_fingerprints.push(fingerprint.clone());

@@ -132,6 +132,7 @@ async fn queue(context: &Context, input: Input) -> Result<Value, FunctionError> 
         priority: run.priority,
         snapshot,
         overlay_key: visit.overlay.map(|overlay| overlay.key),
+        setup_key: setup(visit.purpose, run.setup).map(|manifests| manifests.key),
         held_out_key: held_out.map(|archive| archive.key),
         config_key: run.config.key,
     };
@@ -150,7 +151,7 @@ async fn queue(context: &Context, input: Input) -> Result<Value, FunctionError> 
 /// Whether everything that the runner is to read is the run's own.
 fn check_inputs(store: &Store, job: &CheckJob) -> Result<(), FunctionError> {
     let own = [&job.snapshot.archive_key, &job.snapshot.manifest_key, &job.config_key];
-    own.into_iter().chain(&job.overlay_key).try_for_each(|key| store.check_object(key))?;
+    own.into_iter().chain(&job.overlay_key).chain(&job.setup_key).try_for_each(|key| store.check_object(key))?;
     Ok(job.held_out_key.iter().try_for_each(|key| store.check_held_out(key))?)
 }
 
@@ -176,6 +177,11 @@ fn held_out_archive(
     }
     let missing = || FunctionError::invalid("held_out", format!("{} was given no held-out tests", visit.run_id));
     acceptance.ok_or_else(missing).map(Some)
+}
+
+/// Other dependencies that were let in, where they are part of what is measured: the base is what it is without them.
+fn setup(purpose: Purpose, let_in: Option<ArtefactRef>) -> Option<ArtefactRef> {
+    let_in.filter(|_| !matches!(purpose, Purpose::Baseline | Purpose::AcceptanceBase))
 }
 
 fn stage(purpose: Purpose) -> Option<Stage> {

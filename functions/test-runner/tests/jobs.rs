@@ -115,6 +115,25 @@ async fn a_job_says_what_to_run_on_which_tree() {
 }
 
 #[tokio::test]
+async fn what_was_let_in_is_set_up_for_all_but_the_base() {
+    let world = World::new(true, true).await;
+    let setup = artefact("runs/r-1/setup");
+    world.store.update_run(&world.run_id, |run| run.setup = Some(setup.clone())).await.unwrap();
+    for purpose in ["session", "task", "regression_proof", "final", "baseline"] {
+        world.ask("token", purpose, false).await.unwrap();
+    }
+    for purpose in ["acceptance_base", "acceptance_final"] {
+        world.ask("token", purpose, true).await.unwrap();
+    }
+    let jobs = world.jobs().await;
+    assert_eq!(jobs.len(), 7);
+    for job in jobs {
+        let of_base = matches!(job.purpose, Purpose::Baseline | Purpose::AcceptanceBase);
+        assert_eq!(job.setup_key.as_deref(), (!of_base).then_some("runs/r-1/setup"), "{:?}", job.purpose);
+    }
+}
+
+#[tokio::test]
 async fn a_stay_in_a_state_has_one_job_however_often_it_is_tried_again() {
     let world = World::new(true, false).await;
     let first = world.ask("token-1", "session", false).await.unwrap();

@@ -47,6 +47,7 @@ pub(crate) fn facts(status: &str, more: Value) -> Facts {
             committed_tokens: 9_000,
         },
         files: vec![serde_json::from_value(file).unwrap()],
+        manifests: vec![],
         plan: Some(serde_json::from_value(plan_of_one()).unwrap()),
         flag: String::new(),
     }

@@ -105,3 +105,32 @@ async fn a_folder_of_setup_stands_in_the_place_of_the_trees_own_and_warm_up_has_
     project.config.warm_up = vec![command("use", "mkdir ../target && made/bin/tool > ../target/said")];
     assert_eq!(tail(world.measure(&project).await.unwrap()), "made\nbin");
 }
+
+#[tokio::test]
+async fn manifests_that_were_let_in_are_set_up_and_nothing_else_of_the_change_is_there() {
+    let mut world = World::new().await;
+    let mut project = Project::plain("cat made ../target/built Cargo.toml").with_edit("Cargo.toml", Some("changed\n"));
+    project.files.insert("Cargo.toml", "base\n".into());
+    project.files.insert("setup.sh", "cat Cargo.toml > made\n".into());
+    project.config.setup = vec![command("make", "sh setup.sh")];
+    project.config.setup_files = vec!["made".into()];
+    project.config.warm_up = vec![command("build", "mkdir ../target && cat Cargo.toml > ../target/built")];
+    let mut project = project.with_edit("setup.sh", Some("echo an agent wrote this > made\n"));
+    assert_eq!(tail(world.measure(&project).await.unwrap()), "base\nbase\nchanged");
+    project.setup = vec![("Cargo.toml", "changed\n")];
+    assert_eq!(tail(world.measure(&project).await.unwrap()), "changed\nchanged\nchanged");
+    project.setup.clear();
+    assert_eq!(tail(world.measure(&project).await.unwrap()), "base\nbase\nchanged", "each has its own place");
+}
+
+#[tokio::test]
+async fn setup_sees_no_file_of_a_change_that_is_no_manifest() {
+    let mut world = World::new().await;
+    let mut project = Project::plain("true");
+    project.setup = vec![("Cargo.lock", "x"), ("src/lib.rs", "x")];
+    let (name, message) = world.measure(&project).await.unwrap_err();
+    assert_eq!(
+        (name.as_str(), message.as_str()),
+        ("PolicyRefused", "src/lib.rs is no manifest or lock file: setup does not see it")
+    );
+}

@@ -36,6 +36,7 @@ pub(crate) struct Project {
     pub(crate) files: BTreeMap<&'static str, String>,
     pub(crate) links: BTreeMap<&'static str, String>,
     pub(crate) overlay: Vec<(&'static str, Option<&'static str>)>,
+    pub(crate) setup: Vec<(&'static str, &'static str)>,
     pub(crate) held_out: Vec<(&'static str, &'static str)>,
 }
 
@@ -81,6 +82,10 @@ impl World {
                 manifest_key: put("manifest.json", manifest).await,
             },
             overlay_key: Some(put("overlay.json", serde_json::to_vec(&project.overlay()).unwrap()).await),
+            setup_key: match project.setup.is_empty() {
+                true => None,
+                false => Some(put("setup.json", serde_json::to_vec(&project.let_in()).unwrap()).await),
+            },
             held_out_key: match project.held_out.is_empty() {
                 true => None,
                 false => Some(put("held-out", archive_of(&project.held_out)).await),
@@ -121,6 +126,7 @@ impl Project {
             files: BTreeMap::from([("README.md", "hello\n".into())]),
             links: BTreeMap::new(),
             overlay: Vec::new(),
+            setup: Vec::new(),
             held_out: Vec::new(),
         }
     }
@@ -148,6 +154,11 @@ impl Project {
     fn overlay(&self) -> Overlay {
         let edit = |content: Option<&str>| content.map_or(Edit::Delete, |content| Edit::Write(content.to_owned()));
         Overlay(self.overlay.iter().map(|(path, content)| (RepoPath::new(*path).unwrap(), edit(*content))).collect())
+    }
+
+    fn let_in(&self) -> Overlay {
+        let edit = |(path, content): &(&str, &str)| (RepoPath::new(*path).unwrap(), Edit::Write((*content).to_owned()));
+        Overlay(self.setup.iter().map(edit).collect())
     }
 
     fn manifest(&self) -> Manifest {

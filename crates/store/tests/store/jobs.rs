@@ -24,6 +24,7 @@ pub(crate) fn job(id: &str) -> CheckJob {
             manifest_key: "runs/r-1/manifest.json".into(),
         },
         overlay_key: None,
+        setup_key: None,
         held_out_key: None,
         config_key: "runs/r-1/config.json".into(),
     }

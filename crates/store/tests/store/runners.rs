@@ -59,6 +59,7 @@ async fn a_run_waits_for_a_runner_while_its_job_waits_and_nobody_is_alive() {
             manifest_key: "m".into(),
         },
         overlay_key: None,
+        setup_key: None,
         held_out_key: None,
         config_key: "c".into(),
     };

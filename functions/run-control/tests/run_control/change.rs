@@ -4,7 +4,7 @@ use run_model::ErrorName;
 use run_model::change_set::ChangeSet;
 use run_model::evidence::Purpose;
 use run_model::risk::RiskLevel;
-use run_model::run::{RunStatus, Stage};
+use run_model::run::Stage;
 use serde_json::json;
 
 use crate::world::{World, config, evidence, overlay};
@@ -49,18 +49,6 @@ async fn a_crew_that_changed_nothing_says_so() {
     let world = World::with_change(&[("src/lib.rs", Some("pub fn one() {}\n"))]).await;
     assert_eq!(world.assess(&evidence(0, &["+a"])).await, "finish");
     assert_eq!(world.ending().await.0, "The crew changed nothing.");
-}
-
-#[tokio::test]
-async fn a_task_that_needs_a_setup_ends_the_run_with_what_to_do() {
-    let world = World::planned(&config(), &[("t1", &[])]).await;
-    world.act("begin-task", json!({ "task_id": "t1" })).await.unwrap();
-    world.judge("t1", 1, &overlay(&[("Cargo.lock", None)]), &evidence(0, &["+a"])).await;
-    assert_eq!(world.merge().await, "finish");
-    let ending = world.run().await.ending.unwrap();
-    assert_eq!(ending.status, RunStatus::NeedsSetup);
-    assert!(ending.outcome.reason.starts_with("Task t1 touches a manifest"), "{}", ending.outcome.reason);
-    assert!(ending.outcome.next_step.contains("commit it, and start again"), "{}", ending.outcome.next_step);
 }
 
 #[tokio::test]

@@ -9,4 +9,5 @@ mod planning;
 mod resumption;
 mod rounds;
 mod settings;
+mod setup;
 mod world;

@@ -1,10 +1,9 @@
 //! A run that is taken up again.
 
 use run_model::ErrorName;
-use run_model::gate::{Approver, Binding, Gate, GateDecision, GateKind, GateState};
+use run_model::gate::{GateDecision, GateKind};
 use run_model::risk::{Risk, RiskLevel};
 use run_model::run::{RunStatus, TaskStatus};
-use run_model::{GateId, Sha256};
 use serde_json::json;
 
 use crate::world::{World, config, evidence, overlay};
@@ -154,48 +153,19 @@ async fn the_report_alone_can_be_told_again_and_makes_no_success() {
     assert_eq!((&told["status"], &told["reason"]), (&json!("failed"), &json!("It stopped before the change landed.")));
 }
 
-/// Opens the gate of the plan and decides it.
-async fn decide_on_plan(world: &World, id: &str, decision: Option<GateDecision>) {
-    let run = world.run().await;
-    let binding = Binding {
-        kind: GateKind::Plan,
-        base_commit: run.snapshot.unwrap().commit,
-        content_sha256: run.plan.unwrap().sha256,
-        target: "gatewright/r-1".into(),
-    };
-    let hash: Sha256 = binding.hash();
-    let opened_ms = run_model::Clock::now_ms(&world.clock);
-    let gate = Gate {
-        gate_id: GateId::new(id).unwrap(),
-        run_id: world.run_id.clone(),
-        binding,
-        risk: run.plan_risk.unwrap(),
-        summary: "s".into(),
-        opened_ms,
-        deadline_ms: opened_ms + 1_000_000,
-        state: GateState::Pending,
-        approvals: Vec::new(),
-    };
-    let gate = world.store.open_gate(gate, "token").await.unwrap();
-    let approver = Approver { name: "ann".into(), seen_as: "self, local".into() };
-    if let Some(decision) = decision {
-        world.store.decide(&gate.gate_id, &hash, decision, approver, None).await.unwrap();
-    }
-}
-
 #[tokio::test]
 async fn a_plan_that_waits_for_a_person_is_not_passed_by_and_asked_about_once() {
     let world = World::planned(&config(), &[("t1", &[])]).await;
     let risk = Risk { level: RiskLevel::High, reasons: Vec::new() };
     world.store.update_run(&world.run_id, |run| run.plan_risk = Some(risk.clone())).await.unwrap();
-    decide_on_plan(&world, "g-1", Some(GateDecision::Denied)).await;
+    world.decide_on(GateKind::Plan, "g-1", Some(GateDecision::Denied)).await;
     assert_eq!(world.act("gate-closed", json!({ "kind": "plan" })).await.unwrap()["next"], "finish");
     assert_eq!(world.act("finish", json!({ "error": null })).await.unwrap()["status"], "denied");
     let error = world.resume("r-1-2", "build").await.unwrap_err();
     assert!(error.message.contains("resume from \"plan_gate\""), "{error}");
     let asked = json!({ "needed": true, "risk_level": "high", "timeout_seconds": 3600 });
     assert_eq!(world.resume("r-1-2", "plan_gate").await.unwrap()["gate"], asked);
-    decide_on_plan(&world, "g-2", Some(GateDecision::Approved)).await;
+    world.decide_on(GateKind::Plan, "g-2", Some(GateDecision::Approved)).await;
     assert_eq!(world.act("gate-closed", json!({ "kind": "plan" })).await.unwrap()["next"], "go");
     world.resume("r-1-3", "build").await.unwrap();
     let asked = world.resume("r-1-4", "plan_gate").await.unwrap();
@@ -217,7 +187,7 @@ async fn whoever_comes_to_a_gate_without_the_step_that_measured_the_risk_is_told
 #[tokio::test]
 async fn a_gate_that_a_dead_execution_left_is_void() {
     let world = World::planned(&config(), &[("t1", &[])]).await;
-    decide_on_plan(&world, "g-1", None).await;
+    world.decide_on(GateKind::Plan, "g-1", None).await;
     world.resume("r-1-2", "plan_gate").await.unwrap();
     assert!(world.store.pending_gates().await.unwrap().is_empty());
     assert_eq!(world.run().await.status, RunStatus::Running);

@@ -11,11 +11,12 @@ use flate2::write::GzEncoder;
 use run_control::Context;
 use run_model::change_set::{Edit, Overlay};
 use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Evidence, Exit, Purpose, TestOutcome, TestResult};
+use run_model::gate::{Approver, Binding, Gate, GateDecision, GateKind, GateState};
 use run_model::repositories::Repositories;
 use run_model::run::{ArtefactRef, RunEvent, RunRecord, TaskRecord};
 use run_model::snapshot::{Entry, EntryKind, Manifest, SnapshotRef};
 use run_model::time::{SeededRandomness, VirtualClock};
-use run_model::{FunctionError, RepoPath, RunId, Sha256, TaskId};
+use run_model::{FunctionError, GateId, RepoPath, RunId, Sha256, TaskId};
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::{Names, Store};
@@ -217,6 +218,39 @@ impl World {
         assert_eq!(self.merge().await, "verify");
         let evidence = self.keep(now).await;
         self.act("assess", json!({ "evidence": evidence, "acceptance": null })).await.unwrap()
+    }
+
+    /// Opens the gate of the plan, or of other dependencies, and decides it.
+    pub(crate) async fn decide_on(&self, kind: GateKind, id: &str, decision: Option<GateDecision>) {
+        let run = self.run().await;
+        let (content_sha256, risk) = match (kind, run.proposed_setup) {
+            (GateKind::Setup, Some(proposed)) => (proposed.manifests.sha256, proposed.risk),
+            _ => (run.plan.unwrap().sha256, run.plan_risk.unwrap()),
+        };
+        let binding = Binding {
+            kind,
+            base_commit: run.snapshot.unwrap().commit,
+            content_sha256,
+            target: "gatewright/r-1".into(),
+        };
+        let hash: Sha256 = binding.hash();
+        let opened_ms = run_model::Clock::now_ms(&self.clock);
+        let gate = Gate {
+            gate_id: GateId::new(id).unwrap(),
+            run_id: self.run_id.clone(),
+            binding,
+            risk,
+            summary: "s".into(),
+            opened_ms,
+            deadline_ms: opened_ms + 1_000_000,
+            state: GateState::Pending,
+            approvals: Vec::new(),
+        };
+        let gate = self.store.open_gate(gate, "token").await.unwrap();
+        let approver = Approver { name: "ann".into(), seen_as: "self, local".into() };
+        if let Some(decision) = decision {
+            self.store.decide(&gate.gate_id, &hash, decision, approver, None).await.unwrap();
+        }
     }
 
     pub(crate) async fn run(&self) -> RunRecord {

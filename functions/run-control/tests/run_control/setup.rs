@@ -1,0 +1,173 @@
+//! Other dependencies: asked about, let in or not, and then measured with.
+
+use run_model::change_set::Overlay;
+use run_model::gate::{GateDecision, GateKind};
+use run_model::risk::RiskLevel;
+use run_model::run::{RunStatus, TaskStatus};
+use serde_json::{Value, json};
+
+use crate::world::{World, approval, config, evidence, overlay};
+
+const CODE: (&str, Option<&str>) = ("src/lib.rs", Some("pub fn two() {}\n"));
+const ONE: (&str, Option<&str>) = ("Cargo.toml", Some("[dependencies]\none = \"1\"\n"));
+const TWO: (&str, Option<&str>) = ("Cargo.toml", Some("[dependencies]\ntwo = \"2\"\n"));
+
+/// A run whose only task has made these edits, as far as its round led it.
+async fn made(edits: &[(&str, Option<&str>)]) -> World {
+    let world = World::planned(&config(), &[("t1", &[])]).await;
+    world.act("next-wave", json!({})).await.unwrap();
+    make(&world, edits).await;
+    world
+}
+
+/// The only task's round; where it goes.
+async fn make(world: &World, edits: &[(&str, Option<&str>)]) -> Value {
+    let begun = world.act("begin-task", json!({ "task_id": "t1" })).await.unwrap();
+    assert_eq!(begun["iteration"], 1, "it is no round of its own");
+    world.judge("t1", 1, &overlay(edits), &evidence(0, &["+a"])).await
+}
+
+async fn merged(world: &World, setups: u32) -> Value {
+    world.act("merge", json!({ "setups": setups })).await.unwrap()
+}
+
+async fn closed(world: &World) -> Value {
+    world.act("gate-closed", json!({ "kind": "setup" })).await.unwrap()["next"].clone()
+}
+
+async fn approve(world: &World, id: &str) {
+    world.decide_on(GateKind::Setup, id, Some(GateDecision::Approved)).await;
+    assert_eq!(closed(world).await, "go");
+}
+
+#[tokio::test]
+async fn a_person_is_asked_about_exactly_the_manifests_and_told_what_they_mean() {
+    let world = made(&[CODE, ONE]).await;
+    let gate = json!({ "needed": true, "risk_level": "critical", "timeout_seconds": 7200 });
+    assert_eq!(merged(&world, 0).await, json!({ "next": "ask", "overlay": null, "gate": gate }));
+    let proposed = world.run().await.proposed_setup.unwrap();
+    assert_eq!(world.store.get_json::<Overlay>(&proposed.manifests).await.unwrap(), overlay(&[ONE]));
+    assert_eq!(proposed.risk.level, RiskLevel::Critical);
+    let told: Vec<String> =
+        proposed.risk.reasons.into_iter().map(|reason| format!("{}: {}", reason.rule, reason.detail)).collect();
+    assert_eq!((told[0].as_str(), told[2].as_str()), ("dependencies: Cargo.toml", "packages: Cargo.toml: adds one 1"));
+    assert!(told[1].starts_with("setup: there is no setup command"), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_was_let_in_is_judged_in_the_same_round_and_goes_on_to_the_whole_change() {
+    let world = made(&[CODE, ONE]).await;
+    merged(&world, 0).await;
+    approve(&world, "g-1").await;
+    let run = world.run().await;
+    assert_eq!((run.status, run.proposed_setup), (RunStatus::Running, None));
+    assert_eq!(world.store.get_json::<Overlay>(&run.setup.unwrap()).await.unwrap(), overlay(&[ONE]));
+    assert_eq!(world.task("t1").await.status, TaskStatus::Waiting);
+    assert_eq!(make(&world, &[CODE, ONE]).await, "review");
+    assert_eq!(world.conclude("t1", 1, approval()).await, "end");
+    assert_eq!(merged(&world, 1).await["next"], "verify");
+}
+
+#[tokio::test]
+async fn another_edit_is_not_what_was_approved_and_the_approved_one_stays_so() {
+    let world = made(&[ONE]).await;
+    merged(&world, 0).await;
+    approve(&world, "g-1").await;
+    assert_eq!(make(&world, &[TWO]).await, "end");
+    assert_eq!(merged(&world, 1).await["next"], "ask", "the hash is another");
+    approve(&world, "g-2").await;
+    assert_eq!(make(&world, &[ONE]).await, "end");
+    assert_eq!(merged(&world, 2).await, json!({ "next": "work", "overlay": null }), "nobody is asked twice");
+    assert_eq!(make(&world, &[ONE]).await, "review");
+}
+
+#[tokio::test]
+async fn an_approval_lets_in_nothing_that_was_proposed_after_it() {
+    let world = made(&[ONE]).await;
+    merged(&world, 0).await;
+    world.decide_on(GateKind::Setup, "g-1", Some(GateDecision::Approved)).await;
+    let other = world.keep(&overlay(&[TWO])).await;
+    let swap = |run: &mut run_model::run::RunRecord| run.proposed_setup.as_mut().unwrap().manifests = other.clone();
+    world.store.update_run(&world.run_id, swap).await.unwrap();
+    assert_eq!(closed(&world).await, "go");
+    assert_eq!(world.run().await.setup, None);
+    assert_eq!(make(&world, &[TWO]).await, "end");
+}
+
+#[tokio::test]
+async fn a_no_ends_the_run_and_silence_too_and_whoever_resumes_is_asked_anew() {
+    for (decision, status) in [(Some(GateDecision::Denied), "denied"), (None, "timed_out")] {
+        let world = made(&[ONE]).await;
+        merged(&world, 0).await;
+        world.decide_on(GateKind::Setup, "g-1", decision).await;
+        assert_eq!(closed(&world).await, "finish");
+        let told = world.act("finish", json!({ "error": null })).await.unwrap();
+        assert_eq!(told["status"], status);
+        assert!(told["reason"].as_str().unwrap().contains("gate g-1"), "{told}");
+        let entrance = world.resume("r-1-2", "setup_gate").await.unwrap();
+        assert_eq!((&entrance["from"], &entrance["gate"]), (&json!("setup_gate"), &Value::Null));
+        assert_eq!(merged(&world, 0).await["next"], "ask");
+        approve(&world, "g-2").await;
+        assert_eq!(make(&world, &[ONE]).await, "review");
+    }
+}
+
+#[tokio::test]
+async fn edits_that_change_nothing_need_nobody() {
+    let world = made(&[("Cargo.toml", Some("[package]\n"))]).await;
+    world.take_snapshot_of(&[("Cargo.toml", "[package]\n")]).await;
+    assert_eq!(merged(&world, 0).await["next"], "work");
+    assert_eq!(make(&world, &[("Cargo.toml", Some("[package]\n"))]).await, "review");
+}
+
+#[tokio::test]
+async fn dependencies_that_are_taken_back_are_the_bases_again_without_a_word() {
+    let world = made(&[CODE, ONE]).await;
+    merged(&world, 0).await;
+    approve(&world, "g-1").await;
+    assert_eq!(make(&world, &[CODE]).await, "review");
+    world.conclude("t1", 1, approval()).await;
+    assert_eq!(merged(&world, 1).await["next"], "verify");
+    let setup = world.run().await.setup.unwrap();
+    assert_eq!(world.store.get_json::<Overlay>(&setup).await.unwrap(), Overlay::default());
+}
+
+#[tokio::test]
+async fn a_crew_that_asks_again_and_again_comes_to_an_end() {
+    let world = made(&[ONE]).await;
+    assert_eq!(merged(&world, 9).await["next"], "finish");
+    let ending = world.run().await.ending.unwrap();
+    assert_eq!(ending.status, RunStatus::NeedsSetup);
+    assert!(ending.outcome.reason.starts_with("The dependencies were set up anew 9 times"), "{ending:?}");
+}
+
+#[tokio::test]
+async fn siblings_share_what_was_let_in_and_a_new_plan_forgets_it() {
+    let world = World::planned(&config(), &[("t1", &[]), ("t2", &[])]).await;
+    world.act("next-wave", json!({})).await.unwrap();
+    for (task, path) in [("t1", "a/Cargo.toml"), ("t2", "b/Cargo.toml")] {
+        world.act("begin-task", json!({ "task_id": task })).await.unwrap();
+        assert_eq!(world.judge(task, 1, &overlay(&[(path, Some("x"))]), &evidence(0, &["+a"])).await, "end");
+    }
+    merged(&world, 0).await;
+    let both = overlay(&[("a/Cargo.toml", Some("x")), ("b/Cargo.toml", Some("x"))]);
+    let proposed = world.run().await.proposed_setup.unwrap();
+    assert_eq!(world.store.get_json::<Overlay>(&proposed.manifests).await.unwrap(), both);
+    approve(&world, "g-1").await;
+    world.do_task("t1", &overlay(&[("a/Cargo.toml", Some("x"))])).await;
+    world.plan(&[("other", &[])]).await;
+    let run = world.run().await;
+    assert_eq!((run.setup, run.proposed_setup), (None, None));
+}
+
+#[tokio::test]
+async fn new_tests_are_tried_on_the_base_with_what_was_let_in() {
+    let world = made(&[CODE, ONE]).await;
+    merged(&world, 0).await;
+    approve(&world, "g-1").await;
+    let test = ("tests/new.rs", Some("#[test] fn new() { one::one() }"));
+    let made = world.keep(&overlay(&[CODE, ONE, test])).await;
+    let picked = world.act("pick-tests", json!({ "task_id": "t1", "overlay": made })).await.unwrap();
+    let picked = serde_json::from_value(picked["tests"].clone()).unwrap();
+    assert_eq!(world.store.get_json::<Overlay>(&picked).await.unwrap(), overlay(&[ONE, test]));
+}
