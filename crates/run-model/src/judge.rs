@@ -38,8 +38,8 @@ pub struct Judgement {
 /// Judges a tree's evidence against its base's.
 ///
 /// A check that exits with another code than 0 is explained only by failing tests that it names and that failed on the
-/// base too; a signal, a passed limit, doubtful output, or a check that did not run or runs no test any more is never explained. A check that the
-/// base does not have is judged as if nothing had failed there.
+/// base too; a signal, a passed limit, doubtful output, or a check that did not run or runs no test any more is never explained, nor are tests that
+/// are all others than the base's. A check that the base does not have is judged as if nothing had failed there.
 pub fn judge(base: &Evidence, now: &Evidence) -> Judgement {
     let (before, after) = (outcomes(base), outcomes(now));
     let failed = |tests: &Outcomes, key: &Key| tests.get(key) == Some(&TestOutcome::Failed);
@@ -53,6 +53,11 @@ pub fn judge(base: &Evidence, now: &Evidence) -> Judgement {
         unexplained.push("no check ran".to_owned());
     }
     unexplained.extend(base.commands.iter().filter_map(|check| silenced(check, now)));
+    let [tested, tests] =
+        [&before, &after].map(|tests| tests.keys().filter(|key| ran(tests, key)).collect::<BTreeSet<_>>());
+    if !tested.is_empty() && !tests.is_empty() && tested.is_disjoint(&tests) {
+        unexplained.push("no test that ran on the base runs now".to_owned());
+    }
     let pick = |tests: &Outcomes, choose: &dyn Fn(&Key) -> bool| names(tests.keys().filter(|key| choose(key)).copied());
     Judgement {
         green: new.is_empty() && unexplained.is_empty(),
@@ -177,7 +182,12 @@ pub(crate) mod tests {
         assert_eq!(gone.unexplained, ["check `test` ran tests on the base and runs none now"]);
         assert!(of((0, &["~a"]), (0, &[])).green, "none ran before");
         assert_eq!(of((0, &["+a"]), (101, &[])).unexplained.len(), 1, "a build that fails is told once");
-        assert!(of((0, &["+a", "+b"]), (0, &["+c"])).green, "renamed ones are a matter of risk");
+        assert!(of((0, &["+a", "+b"]), (0, &["+a", "+c"])).green, "a renamed one is a matter of risk");
+        let replaced = of((0, &["+a", "+b"]), (0, &["~a", "+c"]));
+        assert_eq!(
+            (replaced.green, replaced.unexplained),
+            (false, vec!["no test that ran on the base runs now".into()])
+        );
     }
 
     #[test]
