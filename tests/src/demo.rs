@@ -14,12 +14,7 @@ pub fn input() -> PathBuf {
 
 /// A world whose repository is the demo's package, with more files laid over it.
 pub fn world(more: &[(&str, &str)]) -> World {
-    let mut files = Vec::new();
-    collect(&input().join("repository"), "", &mut files);
-    let mut files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    files.retain(|(path, _)| !more.iter().any(|(laid, _)| laid == path));
-    files.extend(more);
-    World::with(&files)
+    World::with_tree(&input().join("repository"), more)
 }
 
 /// The recording's lines; the first one is its header.
@@ -44,16 +39,4 @@ pub fn calls<'a>(lines: &'a mut [Value], role: &'a str) -> impl Iterator<Item = 
         .filter(move |line| line["session"].as_str().is_some_and(|session| session.starts_with(&prefix)))
         .flat_map(|line| line["response"]["parts"].as_array_mut().unwrap())
         .filter(|part| part["type"] == "tool_call")
-}
-
-fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, String)>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.file_type().unwrap().is_dir() {
-            collect(&entry.path(), &format!("{path}/"), files);
-        } else {
-            files.push((path, fs::read_to_string(entry.path()).unwrap()));
-        }
-    }
 }

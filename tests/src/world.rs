@@ -75,6 +75,16 @@ impl World {
         world
     }
 
+    /// A world whose repository holds one commit with the files of a folder, and these laid over them.
+    pub fn with_tree(folder: &Path, more: &[(&str, &str)]) -> Self {
+        let mut files = Vec::new();
+        collect(folder, "", &mut files);
+        let mut files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        files.retain(|(path, _)| !more.iter().any(|(laid, _)| laid == path));
+        files.extend(more);
+        Self::with(&files)
+    }
+
     /// A project that is checked by a shell script in a moment: `sum` adds wrongly, `check.sh` does not notice.
     pub fn quick() -> Self {
         Self::with(&[
@@ -244,4 +254,16 @@ impl WithoutGit for Command {
 fn write(path: &Path, content: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type().unwrap().is_dir() {
+            collect(&entry.path(), &format!("{path}/"), files);
+        } else {
+            files.push((path, fs::read_to_string(entry.path()).unwrap()));
+        }
+    }
 }

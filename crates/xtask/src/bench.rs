@@ -12,6 +12,7 @@ use crate::artefacts::{self, FIRST_POLL, LARGEST_BYTES, RESIDENT_KIB};
 use crate::world;
 
 const PAGE: &str = "docs/benchmarks.md";
+const PEER: &str = "crates/xtask/peers/langgraph_sqlite.py";
 
 /// One line of the table.
 #[derive(Debug, PartialEq)]
@@ -54,18 +55,47 @@ pub(crate) fn run(root: &Path, benches: &[Bench]) -> Result<()> {
     Ok(())
 }
 
-/// The engine's benchmark prints one object for each way of running.
+/// The engine's benchmark prints one object for each way of running; LangGraph is measured right after it.
 pub(crate) fn engine(root: &Path) -> Result<Vec<Row>> {
+    let python = world::langgraph(root)?;
     let bench = ["bench", "--locked", "--package", "embedded-cloud", "--bench", "engine", "--", "--json"];
     println!("$ cargo {}", bench.join(" "));
     let printed = crate::output(root, "cargo", &bench)?;
+    let figures: Vec<Value> = printed
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .inspect(|line| println!("{line}"))
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?;
     let mut rows = Vec::new();
-    for line in printed.lines().filter(|line| line.starts_with('{')) {
-        println!("{line}");
-        rows.extend(engine_rows(&serde_json::from_str(line)?)?);
+    for figures in &figures {
+        rows.extend(engine_rows(figures)?);
     }
-    ensure!(!rows.is_empty(), "the engine's benchmark printed no figures");
+    let one =
+        figures.iter().find(|figures| figures["at_once"] == 1).context("the engine's benchmark printed no figures")?;
+    // Beside the build, as the engine's log is.
+    let place = root.join("target/tmp");
+    std::fs::create_dir_all(&place)?;
+    let peer = [PEER, &place.to_string_lossy()].map(str::to_owned);
+    let printed = crate::output(root, &python.to_string_lossy(), &peer.each_ref().map(String::as_str))?;
+    println!("{printed}");
+    rows.extend(peer_rows(&serde_json::from_str(&printed)?, one)?);
     Ok(rows)
+}
+
+/// LangGraph's node beside the engine's transition.
+fn peer_rows(peer: &Value, engine: &Value) -> Result<[Row; 2]> {
+    let number = |of: &Value, name: &str| of[name].as_f64().with_context(|| format!("a benchmark says no {name}"));
+    let (cpu_us, wall_us, floor_us) = (number(peer, "cpu_us")?, number(peer, "wall_us")?, number(peer, "floor_us")?);
+    let times = |name: &str| Ok::<_, anyhow::Error>(number(peer, name)? / number(engine, name)?);
+    let what = |what: &str| format!("LangGraph with SQLite, one run at a time: {what} a node");
+    let cpu = format!("{cpu_us:.0} µs, {:.1} times the engine's transition", times("cpu_us")?);
+    let wall = format!(
+        "{wall_us:.0} µs, {:.2} times the disk's own {floor_us:.0} µs, {:.1} times the engine's transition",
+        wall_us / floor_us,
+        times("wall_us")?
+    );
+    Ok([Row::new(what("processor"), cpu), Row::new(what("wall time"), wall)])
 }
 
 fn engine_rows(figures: &Value) -> Result<[Row; 3]> {
@@ -123,6 +153,27 @@ pub(crate) fn demo(root: &Path) -> Result<Vec<Row>> {
     let cost = ["runs", "cost", run, "--json", "--state", &folder.to_string_lossy()];
     let cost = crate::output(root, &target.join("release/gatewright").to_string_lossy(), &cost)?;
     Ok(vec![time, bill(&serde_json::from_str(&cost)?)?])
+}
+
+/// What the models are asked in one run on a small and on a large repository.
+pub(crate) fn prompts(root: &Path) -> Result<Vec<Row>> {
+    crate::run(root, "cargo", &["build", "--release", "--locked", "--package", "gatewright"])?;
+    let printed = crate::output(root, "cargo", &["bench", "--locked", "--package", "tests", "--bench", "prompts"])?;
+    let figures: Value = printed
+        .lines()
+        .find(|line| line.starts_with('{'))
+        .map(serde_json::from_str)
+        .context("the benchmark of the prompts printed no figures")??;
+    Ok(vec![prompts_row(&figures)?])
+}
+
+fn prompts_row(figures: &Value) -> Result<Row> {
+    let tokens =
+        |files: &str| figures[files].as_f64().with_context(|| format!("the benchmark says nothing of {files} files"));
+    let (small, large) = (tokens("100")?, tokens("10000")?);
+    let times = large / small;
+    let measured = format!("{times:.2} times the {small:.0} at 100 files");
+    Ok(Row::new("prompt tokens of a run at 10,000 files", measured).target("at most 1.1 times", times <= 1.1))
 }
 
 /// C1, with the item that dominates it.
@@ -248,6 +299,13 @@ The disk's own time is appending 400 bytes and `fdatasync`, measured in the same
 without it. The load of the machine moves wall time a lot, processor time some, commits hardly.
 Checkpoints of the log (two more `fsync`s in some thousand commits) are not counted.
 
+**LangGraph** (`crates/xtask/peers/langgraph_sqlite.py`) right after it, beside the same build: ten nodes that add one, 300 bytes of data, its own SQLite
+checkpointer, every step durable before the next (durability `sync`, `synchronous=FULL`). Medians of five rounds of fifty runs; the disk's own time
+is measured in each round.
+
+**Prompt tokens** (`tests/benches/prompts.rs`): one scripted run, in which every role searches, lists a folder and reads, on a crate among 100 and among
+10,000 files in folders of ten: the bytes of all requests, three to a token.
+
 **Demo**: `gatewright demo --yes` by the wall clock, less the time of the commands that belong to its project (setup, build, checks, held-out tests).
 
 **What AWS would charge** for that run: `gatewright runs cost`, by the prices of `infra/prices.toml`. What the run uses is counted; how long its
@@ -281,6 +339,22 @@ mod tests {
         assert_eq!(wall.measured, "150 µs, 1.50 times the disk's own 100 µs (load 0.5)");
         assert!(written("m", "2026-01-01", &[fsyncs], "").contains("at most 1.0: **missed** | 2026-01-01 |"));
         assert!(engine_rows(&json!({})).is_err());
+    }
+
+    #[test]
+    fn a_peer_is_shown_by_ratios() {
+        let peer = json!({ "floor_us": 100.0, "wall_us": 500.0, "cpu_us": 1_000.0 });
+        let [cpu, wall] = peer_rows(&peer, &json!({ "wall_us": 125.0, "cpu_us": 50.0 })).unwrap();
+        assert_eq!(cpu.measured, "1000 µs, 20.0 times the engine's transition");
+        assert_eq!(wall.measured, "500 µs, 5.00 times the disk's own 100 µs, 4.0 times the engine's transition");
+        assert!(peer_rows(&json!({}), &json!({})).is_err());
+    }
+
+    #[test]
+    fn prompts_that_grow_with_the_repository_are_seen() {
+        let row = |large: f64| prompts_row(&json!({ "100": 1_000.0, "10000": large })).unwrap();
+        assert_eq!(row(1_100.0).measured, "1.10 times the 1000 at 100 files");
+        assert_eq!((row(1_100.0).met, row(1_101.0).met), (Some(true), Some(false)));
     }
 
     #[test]

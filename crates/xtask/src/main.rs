@@ -28,8 +28,8 @@ fn main() -> ExitCode {
         ["test"] => test::run(&root()),
         ["test", "--world"] => world::run(&root()),
         ["readme"] => readme::run(&root()),
-        ["bench"] => bench::run(&root(), &[bench::engine, bench::demo]),
-        ["bench", "--clone"] => bench::run(&root(), &[bench::engine, bench::demo, bench::from_clone]),
+        ["bench"] => bench::run(&root(), &[bench::engine, bench::demo, bench::prompts]),
+        ["bench", "--clone"] => bench::run(&root(), &[bench::engine, bench::demo, bench::prompts, bench::from_clone]),
         ["bench", "--lambdas"] => bench::run(&root(), &[bench::lambdas]),
         _ => {
             eprintln!("{USAGE}");

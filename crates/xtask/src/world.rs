@@ -31,6 +31,8 @@ const fn from_pypi(folder: &'static str, pinned: &'static [&'static str]) -> Par
 const SAM: Part = from_pypi("sam", &["aws-sam-cli==1.170.0", "cfn-lint==1.58.0"]);
 /// Brings a C compiler of its own, some 400 MB.
 const CARGO_LAMBDA: Part = from_pypi("cargo-lambda", &["cargo-lambda==1.9.2"]);
+/// What the engine is measured beside; no test needs it.
+const LANGGRAPH: Part = from_pypi("langgraph", &["langgraph==1.2.24", "langgraph-checkpoint-sqlite==3.1.2"]);
 const PARTS: &[Part] = &[
     SAM,
     CARGO_LAMBDA,
@@ -88,6 +90,13 @@ pub(crate) fn builders(root: &Path) -> Result<PathBuf> {
     let world = root.join("target/world");
     [SAM, CARGO_LAMBDA].iter().try_for_each(|part| part.install(&world))?;
     Ok(world)
+}
+
+/// Installs LangGraph, and gives the Python that has it.
+pub(crate) fn langgraph(root: &Path) -> Result<PathBuf> {
+    let world = root.join("target/world");
+    LANGGRAPH.install(&world)?;
+    Ok(world.join(LANGGRAPH.folder).join("bin/python"))
 }
 
 fn timed(name: &str, minutes: &mut Vec<String>, step: impl FnOnce() -> Result<()>) -> Result<()> {

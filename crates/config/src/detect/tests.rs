@@ -99,6 +99,17 @@ fn python_packages_come_from_where_they_are_named() {
 }
 
 #[test]
+fn what_is_locked_by_hashes_is_installed_by_itself() {
+    let pip = ".venv/bin/python -m pip install";
+    let locked = ("requirements-test.txt", "pytest==8.4.2 \\\n    --hash=sha256:00\n");
+    let setup = setup_of(&[locked, ("pyproject.toml", "[project]\nname = \"a\"\n"), FUNCTION]);
+    // In one command with them pip refuses the project itself, which has none.
+    let [locked, project] =
+        [" --requirement requirements-test.txt", " --editable '.'"].map(|what| format!("{pip}{what}"));
+    assert_eq!(setup, ["python3 -m venv .venv".to_owned(), locked, project]);
+}
+
+#[test]
 fn a_lock_file_of_python_says_who_installs() {
     let grouped = "[project]\nname = \"a\"\n[dependency-groups]\ntest = [\"pytest\"]\ndev = [\"ruff\"]\n";
     let locked = [("pyproject.toml", grouped), ("uv.lock", "name = \"pytest\""), FUNCTION];

@@ -22,6 +22,8 @@ pub(super) struct Packages {
     is_package: bool,
     extras: Vec<String>,
     groups: Vec<String>,
+    /// Whether a requirement file names hashes: then pip takes nothing without one in the same command.
+    hashed: bool,
     /// A variable that says the version, if it cannot be known.
     version: Option<String>,
     /// Everything that names requirements.
@@ -47,6 +49,7 @@ impl Packages {
         let extras = for_tests(extras(pyproject, &setup));
         let groups = for_tests(groups(pyproject));
         let mut texts: Vec<String> = requirement_files.iter().filter_map(|path| files.text(path)).collect();
+        let hashed = texts.iter().any(|text| text.contains("--hash="));
         texts.extend(files.text("uv.lock"));
         texts.extend(declared(pyproject, &extras, &groups));
         texts.extend(setup.iter().filter(|_| !extras.is_empty()).map(|text| text.replace("[tool:pytest]", "")));
@@ -59,6 +62,7 @@ impl Packages {
                 || has_metadata,
             extras,
             groups,
+            hashed,
             version: version(pyproject, &setup),
             files: requirement_files,
             texts: texts.join("\n"),
@@ -108,7 +112,12 @@ impl Packages {
         if !self.groups.is_empty() {
             commands.push(command("pip", format!("{pip} '{PIP_OF_GROUPS}'")));
         }
-        let mut what = options("--requirement", &self.files) + &options("--group", &self.groups);
+        let mut what = options("--requirement", &self.files);
+        if self.hashed {
+            commands.push(command("locked", format!("{pip}{what}")));
+            what.clear();
+        }
+        what += &options("--group", &self.groups);
         if self.is_package {
             let extras = if self.extras.is_empty() { String::new() } else { format!("[{}]", self.extras.join(",")) };
             what += &format!(" --editable '.{extras}'");
