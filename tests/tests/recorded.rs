@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tests::{Ended, World, demo};
+use tests::{Ended, World};
 
 /// A package, what is wanted of it, tests that nobody of the crew sees, and what a model answered.
 struct Recording(&'static str);
@@ -18,7 +18,7 @@ impl Recording {
 
     /// A world whose repository is the package as it was published.
     fn world(&self) -> World {
-        World::with_tree(&self.place().join("repository"))
+        World::with_tree(&self.place().join("repository"), &[])
     }
 
     fn replay(&self, world: &World) -> Ended {
@@ -26,8 +26,80 @@ impl Recording {
         let requirement = format!("@{}", place("requirement.md"));
         let provider = format!("replay:{}", place("cassette.jsonl"));
         let acceptance = place("acceptance");
-        let arguments =
-            ["run", "--requirements", &requirement, "--acceptance", &acceptance, "--provider", &provider, "--yes", "--json"];
+        let arguments = [
+            "run",
+            "--requirements",
+            &requirement,
+            "--acceptance",
+            &acceptance,
+            "--provider",
+            &provider,
+            "--yes",
+            "--json",
+        ];
         world.gatewright(&arguments)
     }
+}
+
+/// What is measured of a recording's change, by the names of tests.
+struct Measured {
+    /// Tests that fail on the base, and pass on the change.
+    held_out: &'static [&'static str],
+    source: &'static str,
+    /// Rounds that the crew needed.
+    rounds: usize,
+}
+
+impl Recording {
+    fn replays(&self, measured: &Measured) {
+        let world = self.world();
+        let run = self.replay(&world).expect(0).json();
+        let branch = run["branch"].as_str().unwrap();
+        assert_ne!(world.on_branch(branch, measured.source), world.on_branch("main", measured.source));
+        let none: [&str; 0] = [];
+        assert_eq!(failed(&run, "baseline"), none);
+        assert_eq!(failed(&run, "acceptance_base"), measured.held_out);
+        assert_eq!(failed(&run, "acceptance_final"), none);
+        let story = world.gatewright(&["runs", "show", run["run_id"].as_str().unwrap()]).expect(0).stdout;
+        let rounds = story.lines().filter(|line| line.starts_with("Round ")).count();
+        assert_eq!(rounds, measured.rounds, "{story}");
+    }
+}
+
+/// The outcome of the checks for a purpose, by the tests that they name.
+fn failed(run: &Value, purpose: &str) -> Vec<String> {
+    let evidence = run["evidence"].as_array().unwrap().iter().find(|evidence| evidence["purpose"] == purpose);
+    let tests = evidence.unwrap_or_else(|| panic!("no {purpose} in {run:#}"))["commands"][0]["tests"]
+        .as_array()
+        .unwrap()
+        .iter();
+    let failed = tests.filter(|test| test["outcome"] == "failed");
+    failed.map(|test| test["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn separators_that_were_asked_for_survive_a_cut() {
+    Recording("slugify").replays(&Measured {
+        held_out: &[
+            "tests/test_held_out_word_boundary.py::ModernWordBoundaryTests::test_replacement_delimiters_are_budgeted_and_preserved",
+        ],
+        source: "slugify/slugify.py",
+        rounds: 1,
+    });
+}
+
+#[test]
+fn marks_that_belong_to_a_letter_stay_with_it() {
+    Recording("slugify-marks").replays(&Measured {
+        held_out: &[
+            "tests/test_held_out_combining_marks.py::ModernCombiningMarkTests::test_hard_cut_does_not_end_with_a_joiner",
+            "tests/test_held_out_combining_marks.py::ModernCombiningMarkTests::test_joiners_are_kept_only_inside_words",
+            "tests/test_held_out_combining_marks.py::ModernCombiningMarkTests::test_scripts_with_combining_marks_stay_whole",
+            "tests/test_held_out_combining_marks_extra.py::CombiningMarkRuleTests::test_a_cut_right_after_a_joiner_drops_it",
+            "tests/test_held_out_combining_marks_extra.py::CombiningMarkRuleTests::test_joiners_next_to_marks_and_in_rows",
+            "tests/test_held_out_combining_marks_extra.py::CombiningMarkRuleTests::test_marks_from_references_normalization_and_lower_casing",
+        ],
+        source: "slugify/slugify.py",
+        rounds: 1,
+    });
 }

@@ -1,7 +1,7 @@
-//! How many tokens the models are asked in one run, on a small and on a large repository. Prints an object: tokens by files.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails loudly, and prints its figures")]
+//! What the models are asked in one run does not grow with the repository.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a scenario fails loudly, and prints its figures")]
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tests::{Ended, Provider, Script, World};
 
 const RIGHT: &str = "/// Twice the number.\npub fn double(number: i64) -> i64 {\n    number * 2\n}\n";
@@ -11,10 +11,11 @@ const IN_A_FOLDER: usize = 10;
 /// What a token is taken for.
 const BYTES: usize = 3;
 
-fn main() {
-    let figures: Map<String, Value> =
-        [100, 10_000].map(|files| (files.to_string(), tokens(files).into())).into_iter().collect();
-    println!("{}", Value::Object(figures));
+#[test]
+fn a_repository_of_ten_thousand_files_costs_at_most_a_tenth_more_than_one_of_a_hundred() {
+    let [small, large] = [100, 10_000].map(tokens);
+    println!("{}", json!({"100": small, "10000": large}));
+    assert!(large * 10 <= small * 11, "{large} tokens against {small}");
 }
 
 /// The tokens of all requests of a run on a repository with so many files.
