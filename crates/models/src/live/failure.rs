@@ -19,6 +19,10 @@ const RETRY_AFTER_MS: &str = "retry-after-ms";
 pub(crate) enum Failure {
     /// The request never left.
     Unreachable(String),
+    /// Nobody listens at an address of this machine, and nobody will for waiting.
+    NobodyThere,
+    /// Whoever answered with 200 speaks no such language: it is another server, which charged nothing.
+    Stranger(String),
     /// The request left and no whole answer came back: it may be charged, so it is not sent again behind the ledger's back.
     Lost(String),
     /// The provider answered with another status than 200, and charged nothing.
@@ -29,13 +33,18 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(what) | Self::Lost(what) => f.write_str(what),
+            Self::NobodyThere => f.write_str("nobody listens there"),
+            Self::Stranger(begin) => write!(f, "the answer is no JSON object but {begin:?}"),
             Self::Status { status, said, .. } => write!(f, "{}, {}", status.as_u16(), said.words),
         }
     }
 }
 
 impl Failure {
-    pub(super) fn of_sending(error: reqwest::Error) -> Self {
+    pub(super) fn of_sending(error: reqwest::Error, is_within: bool) -> Self {
+        if is_within && error.is_connect() && is_refused(&error) {
+            return Self::NobodyThere;
+        }
         if error.is_connect() || error.is_builder() {
             return Self::Unreachable(with_sources(&error.without_url()));
         }
@@ -50,7 +59,7 @@ impl Failure {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Lost(_) => false,
+            Self::Lost(_) | Self::NobodyThere | Self::Stranger(_) => false,
             Self::Status { status, said, .. } => {
                 said.meaning.is_none() && (is_throttle(*status) || is_their_side(*status))
             }
@@ -60,7 +69,7 @@ impl Failure {
     pub(super) fn retry_after_ms(&self) -> Option<u64> {
         match self {
             Self::Status { retry_after_ms, .. } => *retry_after_ms,
-            Self::Unreachable(_) | Self::Lost(_) => None,
+            _ => None,
         }
     }
 
@@ -68,7 +77,7 @@ impl Failure {
     pub(super) fn said(&self) -> Option<&Said> {
         match self {
             Self::Status { said, .. } => Some(said),
-            Self::Unreachable(_) | Self::Lost(_) => None,
+            _ => None,
         }
     }
 
@@ -85,6 +94,10 @@ impl Failure {
         match self {
             Self::Unreachable(_) => ModelError::Unavailable { message: text, may_be_charged: false },
             Self::Lost(_) => ModelError::Unavailable { message: text, may_be_charged: true },
+            Self::NobodyThere => ModelError::Refused(format!("{text}; start the server, or mend base_url")),
+            Self::Stranger(_) => {
+                ModelError::Refused(format!("{text}; it is no such server: check base_url and kind under [provider]"))
+            }
             Self::Status { said: Said { meaning: Some(meaning), .. }, .. } => {
                 ModelError::Refused(format!("{text}; {}", meaning.cure()))
             }
@@ -97,6 +110,21 @@ impl Failure {
             Self::Status { status, .. } => ModelError::Refused(format!("{text}; {}", cure(status, model, key))),
         }
     }
+}
+
+/// Whether a 200 comes from a server of another kind: an answer is a JSON object in every language, whatever is wrong with it.
+/// One that is empty may have been lost on its way.
+pub(super) fn stranger(body: &[u8]) -> Option<Failure> {
+    const SHOWN: usize = 60;
+    let body = body.trim_ascii_start();
+    let begin = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]).chars().take(SHOWN).collect();
+    (!body.is_empty() && !body.starts_with(b"{")).then_some(Failure::Stranger(begin))
+}
+
+fn is_refused(error: &reqwest::Error) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let mut found = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    found.any(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
 /// What a server says beside a status that is no success.

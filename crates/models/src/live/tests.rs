@@ -219,7 +219,8 @@ async fn an_answer_that_may_be_charged_is_not_asked_for_twice() {
         for (play, says) in [
             (Play::CutShort, "the answer broke off"),
             (Play::HangUp, "the connection was lost before an answer came"),
-            (Play::Status(200, "", "<html>proxy</html>".into()), no_answer),
+            (Play::Status(200, "", "{\"id\": 1".into()), no_answer),
+            (Play::Status(200, "", String::new()), no_answer),
             (Play::Status(200, "", half.into()), no_answer),
         ] {
             let asked = ask(dialect, [play]).await;
@@ -228,6 +229,18 @@ async fn an_answer_that_may_be_charged_is_not_asked_for_twice() {
             };
             assert!(message.contains(says), "{message}");
             assert_eq!((may_be_charged, asked.requests), (true, 1), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_server_that_answers_with_200_is_refused_and_charges_nothing() {
+    for dialect in Dialect::ALL {
+        for body in ["<!doctype html><title>welcome</title>", "OK", "[]", "\"hello\""] {
+            let asked = ask(dialect, [Play::Status(200, "", body.into())]).await;
+            let Err(ModelError::Refused(message)) = asked.result else { panic!("{:?}", asked.result) };
+            assert!(message.contains("it is no such server: check base_url"), "{message}");
+            assert_eq!(asked.requests, 1);
         }
     }
 }
@@ -267,15 +280,16 @@ async fn all_attempts_together_end_at_the_time_out() {
 }
 
 #[tokio::test]
-async fn nobody_at_home_is_free_of_charge() {
+async fn nobody_at_home_on_this_machine_is_said_at_once() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let clock = VirtualClock::at(0);
     let nobody = Server { dialect: Dialect::OpenAi, base_url: &url, timeout_seconds: TIMEOUT_SECONDS };
     let result = patiently(&clock, client(nobody, &clock, KEY).complete(&request())).await;
-    assert!(matches!(result, Err(ModelError::Unavailable { may_be_charged: false, .. })), "{result:?}");
-    assert!((1..=5_000).contains(&clock.now_ms()));
+    let Err(ModelError::Refused(message)) = result else { panic!("{result:?}") };
+    assert_eq!(message, format!("{url}: nobody listens there; start the server, or mend base_url"));
+    assert_eq!(clock.now_ms(), 0, "waiting would not help");
 }
 
 #[tokio::test]
