@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::ports::{Message, ModelRequest, Part, ToolSpec};
+use crate::ports::{Message, ModelRequest, Part, Speaker, ToolSpec};
 use crate::tools::describe;
 
 /// Bytes per token: fewer than providers report for prose or code, so that what fits by it seldom turns out too long.
@@ -15,6 +15,8 @@ const ADDED_BY_PROVIDER_TOKENS: u64 = 1_000;
 const PART_OVERHEAD_BYTES: u64 = 24;
 /// Shorter texts are not worth a stub.
 const WORTH_A_STUB_BYTES: usize = 200;
+/// More bytes of prose for each token that an answer may have are no answer of a model that keeps to its bound.
+const MOST_BYTES_PER_TOKEN: u64 = 4;
 
 /// The most tokens that a request's input can be: providers split text into pieces of at least one byte.
 pub(crate) fn most_input_tokens(request: &ModelRequest) -> u64 {
@@ -29,7 +31,7 @@ pub(crate) fn fixed_bytes(system: &str, tools: &[ToolSpec]) -> u64 {
 }
 
 /// Makes the transcript fit: replaces tool results by one-line stubs, the oldest first, then long inputs of old calls,
-/// then the newest results. The first message (task, design, diff) stays whole. Trims well below the limit, so that the
+/// then what the model said besides, then the newest results. The first message (task, design, diff) stays whole. Trims well below the limit, so that the
 /// beginning of the transcript then stays the same for a while and the provider's cache keeps serving it.
 ///
 /// Returns what went.
@@ -48,11 +50,13 @@ pub(crate) fn fit(messages: &mut [Message], fixed_bytes: u64, limit_tokens: u64)
     let stages = [
         (1..newest, Kind::Result, limit / 4 * 3),
         (1..newest, Kind::Call, limit),
+        (1..newest, Kind::Prose, limit),
         (newest..newest + 1, Kind::Result, limit),
     ];
     for (range, kind, enough) in stages {
         for message in messages.iter_mut().take(range.end).skip(range.start.max(1)) {
-            for part in &mut message.parts {
+            let is_models = message.speaker == Speaker::Assistant;
+            for part in message.parts.iter_mut().filter(|_| is_models || kind != Kind::Prose) {
                 if bytes <= enough {
                     return Ok(gone);
                 }
@@ -71,6 +75,25 @@ pub(crate) fn fit(messages: &mut [Message], fixed_bytes: u64, limit_tokens: u64)
 enum Kind {
     Result,
     Call,
+    Prose,
+}
+
+/// Cuts what an answer says beside its calls where it is longer than an answer of so many tokens can be: a transcript with it
+/// would never fit again.
+pub(crate) fn cut_prose(parts: &mut [Part], most_tokens: u64) {
+    let mut room = usize::try_from(most_tokens.saturating_mul(MOST_BYTES_PER_TOKEN)).unwrap_or(usize::MAX);
+    for part in parts {
+        let Part::Text { text } = part else { continue };
+        if text.len() > room {
+            let kept = text.floor_char_boundary(room);
+            let cut = text.len() - kept;
+            text.truncate(kept);
+            text.push_str(&format!("\n[{cut} bytes cut: the answer was longer than an answer may be]"));
+            room = 0;
+        } else {
+            room -= text.len();
+        }
+    }
 }
 
 /// Replaces what is long in a part by a stub and says what went; `None` if nothing did.
@@ -93,6 +116,11 @@ fn shorten(part: &mut Part, kind: Kind, labels: &BTreeMap<String, String>) -> Op
             }
             long.into_iter().for_each(|value| *value = Value::from("[left out to save space]"));
             Some(format!("{bytes} bytes of input of {name}"))
+        }
+        Part::Text { text } if kind == Kind::Prose && text.len() > WORTH_A_STUB_BYTES => {
+            let what = format!("{} bytes of what was said", text.len());
+            *text = format!("[left out to save space: {what}]");
+            Some(what)
         }
         _ => None,
     }
@@ -125,7 +153,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ports::Speaker;
 
     fn transcript(turns: usize, result_bytes: usize) -> Vec<Message> {
         let task = Part::Text { text: "t".repeat(600) };
@@ -168,6 +195,34 @@ mod tests {
             messages[2].parts[0],
             Part::ToolResult { id: "call-1-1".into(), content: stub.into(), is_error: false }
         );
+    }
+
+    #[test]
+    fn what_the_model_said_goes_before_the_session_does() {
+        let mut messages = transcript(2, 300);
+        let said = Part::Text { text: "s".repeat(1 << 20) };
+        messages[3].parts.insert(0, said);
+        let gone = fit(&mut messages, 0, 2_000).unwrap();
+        assert_eq!(gone.last().unwrap(), "1048576 bytes of what was said");
+        assert_eq!(
+            messages[3].parts[0],
+            Part::Text { text: "[left out to save space: 1048576 bytes of what was said]".into() }
+        );
+        assert_eq!(messages[0], transcript(0, 0)[0], "the task stays");
+    }
+
+    #[test]
+    fn an_answer_longer_than_an_answer_may_be_is_cut_at_a_character() {
+        let text = |text: &str| Part::Text { text: text.into() };
+        let mut parts = vec![text("a"), text("\u{e9}\u{e9}\u{e9}"), text("b")];
+        let whole = parts.clone();
+        cut_prose(&mut parts, 2);
+        assert_eq!(parts, whole, "eight bytes fit");
+        cut_prose(&mut parts, 1);
+        let cut = |kept: &str, bytes| {
+            text(&format!("{kept}\n[{bytes} bytes cut: the answer was longer than an answer may be]"))
+        };
+        assert_eq!(parts, [text("a"), cut("\u{e9}", 4), cut("", 1)]);
     }
 
     #[test]

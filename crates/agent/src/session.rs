@@ -224,7 +224,7 @@ impl Session<'_> {
     }
 
     /// Carries the answer's calls out and keeps the turn. Returns what the model did, in words.
-    async fn keep(&mut self, request: &ModelRequest, response: ModelResponse) -> Result<String, FunctionError> {
+    async fn keep(&mut self, request: &ModelRequest, mut response: ModelResponse) -> Result<String, FunctionError> {
         if response.stop_reason == StopReason::Refusal {
             let message = format!("the model declined to go on in {}, turn {}", request.session, request.turn);
             return Err(FunctionError::new(ErrorName::ModelRefused, message));
@@ -235,6 +235,7 @@ impl Session<'_> {
             assignment: self.ports.assignment,
             turns_left: self.turns_left().saturating_sub(1),
         };
+        context::cut_prose(&mut response.parts, self.request.model.max_output_tokens);
         let said = turn::play(&desk, &mut self.held.checkpoint, response)?;
         self.save().await?;
         Ok(said)
@@ -313,12 +314,13 @@ impl Session<'_> {
 
     /// A machine tries again what is likely to pass, and whoever watches should know what is waited for.
     async fn note_trouble(&self, turn: u32, error: &ModelError) {
-        let kind = match error {
-            ModelError::Throttled { .. } => "model.throttled",
-            ModelError::Unavailable { .. } => "model.unavailable",
+        // As long as the machines wait at most.
+        let (kind, within) = match error {
+            ModelError::Throttled { .. } => ("model.throttled", "five minutes"),
+            ModelError::Unavailable { .. } => ("model.unavailable", "a minute"),
             _ => return,
         };
-        self.note(kind, format!("turn {turn}: {error}")).await;
+        self.note(kind, format!("turn {turn}: {error}; the next try is within {within}")).await;
     }
 
     fn turns_left(&self) -> u32 {
