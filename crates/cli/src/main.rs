@@ -92,10 +92,11 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
     }
 }
 
-/// Errors go to standard error, without keys; `GATEWRIGHT_LOG` asks for more.
+/// Errors go to standard error, without keys; `GATEWRIGHT_LOG` asks for more. What the SDK says of connections of its own is
+/// nobody's error: where it matters, the request fails too.
 fn start_log() {
     let filter = EnvFilter::try_from_env("GATEWRIGHT_LOG");
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("error,aws_smithy_runtime=off"));
     let mask = Mask::of(&Environment::of_process());
     let masked = move || Masked::new(std::io::stderr(), mask.clone());
     let shown = tracing_subscriber::fmt::layer().with_writer(masked).without_time().with_filter(filter);

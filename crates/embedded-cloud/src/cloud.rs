@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::commits::{CommitObserver, Commits};
 use crate::connector::{InProcess, OverSocket, sdk_config};
 use crate::durable::{DurableWriter, create_folder};
-use crate::dynamodb::DynamoDb;
+use crate::dynamodb::{self, DynamoDb};
 use crate::http::Services;
 use crate::lambda::Invoker;
 use crate::loopback::{CLOCK_FILE, Loopback, StandingClock};
@@ -377,8 +377,10 @@ async fn open_services(
     let at = |name: &str| options.state_dir.join(name);
     let tables = at("tables.sqlite");
     let commit_hook = commits.hook_of_log();
-    let dynamodb = DynamoDb::open(&tables, commits)
-        .map_err(|error| OpenError::Tables { path: tables, source: Box::new(error) })?;
+    let dynamodb = DynamoDb::open(&tables, commits).map_err(|error| match dynamodb::is_damage(&error) {
+        true => OpenError::Damaged { path: tables, source: io::Error::other(error) },
+        false => OpenError::Tables { path: tables, source: Box::new(error) },
+    })?;
     let sources = SecretSources {
         environment: options.environment_secrets.clone(),
         clock: Arc::clone(&options.clock),

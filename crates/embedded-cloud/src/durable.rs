@@ -51,6 +51,12 @@ impl DurableWriter {
     }
 }
 
+/// What is said of a file that holds what nobody wrote there.
+pub(crate) fn damaged(path: &Path, problem: &dyn std::fmt::Display) -> String {
+    let path = path.display();
+    format!("{path} is damaged ({problem}): put a copy of it back, or move it away and go without what it held")
+}
+
 /// Creates a folder of mode 0700 with the parents it lacks, each durably in its own parent.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {

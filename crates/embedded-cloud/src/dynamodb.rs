@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::REGION;
 use crate::commits::Commits;
+use crate::durable::damaged;
 use crate::error::AwsError;
 use crate::http::raw_json_response;
 
@@ -69,13 +70,21 @@ impl DynamoDb {
         {
             self.writes.send_modify(|count| *count += 1);
         }
-        let answer = answer.map_err(|error| enveloped(operation, error));
+        let answer = answer.map_err(|error| self.named_if_damaged(enveloped(operation, error)));
         let mut response = respond("DynamoDB", operation, answer)?;
         if let Some(units) = units {
             let (written, read) = if is_read(operation) { (0.0, units) } else { (units, 0.0) };
             response.extensions_mut().insert(Capacity { written, read });
         }
         Ok(response)
+    }
+
+    /// Damage with the file and the cure: what the database says names neither.
+    fn named_if_damaged(&self, error: DynoxideError) -> DynoxideError {
+        match is_damage(&error) {
+            true => DynoxideError::InternalServerError(damaged(&self.path, &error)),
+            false => error,
+        }
     }
 
     /// Answers one operation of the DynamoDB Streams API; blocks on the disk.
@@ -295,6 +304,12 @@ fn without_position(message: &str) -> &str {
         Some((start, place)) if place.contains(" column ") => start,
         _ => message,
     }
+}
+
+/// Whether the file holds what nobody wrote there. The database passes SQLite's words on and no code.
+pub(crate) fn is_damage(error: &DynoxideError) -> bool {
+    let said = error.to_string();
+    ["file is not a database", "database disk image is malformed"].iter().any(|known| said.contains(known))
 }
 
 /// DynamoDB counts the validation errors of single-item writes in front of their text.

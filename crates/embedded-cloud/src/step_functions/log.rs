@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::records;
+use crate::durable::damaged;
 
 /// The thread that commits what waits together.
 const THREAD: &str = "step-functions-log";
@@ -57,8 +58,20 @@ pub enum LogError {
         #[source]
         source: Arc<rusqlite::Error>,
     },
+    /// The file holds what nobody wrote there: put a copy back, or go without what it held.
+    #[error("{}", damaged(path, source))]
+    Damaged {
+        /// The log's file, left as it was.
+        path: PathBuf,
+        /// What SQLite said.
+        source: Arc<rusqlite::Error>,
+    },
     /// Another version of this program wrote the file.
-    #[error("{} has format {found}, this program reads {known}: use the program that wrote it", path.display())]
+    #[error("{} has format {found}, this program reads {known}: {}", path.display(), if found > known {
+        "a newer gatewright wrote it, so update this one"
+    } else {
+        "let the gatewright that wrote it end its runs, then move the folder away"
+    })]
     OtherFormat {
         /// The log's file, left as it was.
         path: PathBuf,
@@ -73,6 +86,10 @@ pub enum LogError {
     /// The log takes no more writes; restart from the file.
     #[error("the log has stopped: {0}")]
     Stopped(String),
+}
+
+fn is_damage(code: rusqlite::ErrorCode) -> bool {
+    matches!(code, rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
 }
 
 impl From<rusqlite::Error> for LogError {
@@ -129,7 +146,11 @@ pub(super) struct Log {
 impl Log {
     /// Opens or creates the log at `path` and starts its writer.
     pub(super) fn open(path: &Path, hook: Option<CommitHook>) -> Result<Self, LogError> {
-        let fails = |source| LogError::Open { path: path.to_owned(), source: Arc::new(source) };
+        let fails = |source: rusqlite::Error| {
+            let (path, is_damage) = (path.to_owned(), source.sqlite_error_code().is_some_and(is_damage));
+            let source = Arc::new(source);
+            if is_damage { LogError::Damaged { path, source } } else { LogError::Open { path, source } }
+        };
         let connection = Connection::open(path).map_err(fails)?;
         let found = records::format(&connection).map_err(fails)?;
         if ![0, records::FORMAT].contains(&found) {
