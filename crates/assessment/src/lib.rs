@@ -90,6 +90,7 @@ impl Measured {
         Ok(assess_change(&ChangeFacts {
             red_base: !self.base.commands.iter().all(|check| check.exit.is_success()),
             regression_proof: needs_proof.then(|| tasks.iter().all(|task| task.regression_proof == Some(true))),
+            nameless_checks: nameless(&self.now),
             judgement: self.judgement,
             paths: self.paths,
             hints,
@@ -101,6 +102,11 @@ impl Measured {
     pub fn blocking(&self) -> impl Iterator<Item = &ScanFinding> {
         self.findings.iter().filter(|finding| finding.blocking)
     }
+}
+
+/// Checks that name no tests: only their exit code says how they ended.
+fn nameless(evidence: &Evidence) -> Vec<String> {
+    evidence.commands.iter().filter(|check| check.tests.is_empty()).map(|check| check.name.clone()).collect()
 }
 
 /// What the settings say of a path.

@@ -13,6 +13,10 @@ use crate::{ConfigError, Dialect, PathRules, ProjectFile, Provider, RunConfig, S
 /// The most items of an inline Map that Step Functions runs at once.
 const PARALLEL_TASKS_MAX: u32 = 40;
 const ONLY_LIVE: &str = "only a live provider can be recorded: anthropic or openai";
+/// How long a state waits for setup and checks.
+const CHECKS_SECONDS_MAX: u64 = 7_200;
+/// How long one answer may take: a role's function has 900 seconds, and keeps some of them for what follows.
+const ANSWER_SECONDS_MAX: u64 = 870;
 /// Longer waits are not meant.
 const GATE_SECONDS_MAX: u32 = 366 * 24 * 3_600;
 
@@ -158,6 +162,12 @@ impl RunConfig {
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(bad(&format!("limits.{name}"), 0, "write more than 0"));
         }
+        let walls =
+            [("setup_wall_seconds", limits.setup_wall_seconds), ("check_wall_seconds", limits.check_wall_seconds)];
+        if let Some((name, seconds)) = walls.iter().find(|(_, seconds)| *seconds > CHECKS_SECONDS_MAX) {
+            let cure = format!("write at most {CHECKS_SECONDS_MAX}: nobody waits longer for setup and checks together");
+            return Err(bad(&format!("limits.{name}"), seconds, cure));
+        }
         if limits.parallel_tasks > PARALLEL_TASKS_MAX {
             return Err(bad("limits.parallel_tasks", limits.parallel_tasks, "write at most 40, the platform's bound"));
         }
@@ -204,6 +214,10 @@ fn check_provider(provider: &Provider) -> Result<(), ConfigError> {
     match (provider, provider.server()) {
         (_, Some(server)) if server.timeout_seconds == 0 => {
             Err(bad("provider.timeout_seconds", 0, "write more than 0"))
+        }
+        (_, Some(server)) if server.timeout_seconds > ANSWER_SECONDS_MAX => {
+            let cure = format!("write at most {ANSWER_SECONDS_MAX}: a role's function lives no longer");
+            Err(bad("provider.timeout_seconds", server.timeout_seconds, cure))
         }
         (Provider::Record { upstream, .. }, _) if matches!(**upstream, Provider::Record { .. }) => {
             Err(bad("provider.upstream", upstream.kind(), ONLY_LIVE))
@@ -306,6 +320,13 @@ mod tests {
         assert!(with(|c| c.read_only = vec!["opt".into()]).starts_with("sandbox.read_only = opt: "));
         assert!(with(|c| c.checks.push(c.checks[0].clone())).starts_with("checks.name = test: "));
         assert!(with(|c| c.limits.turns = 0).starts_with("limits.turns = 0: "));
+        assert!(
+            with(|c| c.limits.check_wall_seconds = 7_201)
+                .starts_with("limits.check_wall_seconds = 7201: write at most")
+        );
+        assert!(with(|c| c.limits.setup_wall_seconds = 86_400).starts_with("limits.setup_wall_seconds = 86400: "));
+        let slow = |c: &mut RunConfig| c.provider = Dialect::Anthropic.provider(None, Some(871));
+        assert!(with(slow).starts_with("provider.timeout_seconds = 871: write at most 870"));
         assert!(with(|c| c.limits.parallel_tasks = 41).starts_with("limits.parallel_tasks = 41: "));
         assert!(
             with(|c| c.limits.gate_seconds = [(run_model::risk::RiskLevel::High, 0)].into()).contains(".high = 0: ")

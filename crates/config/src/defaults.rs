@@ -32,6 +32,11 @@ pub(crate) const PROTECTED: &[&str] = &[
     "**/.cargo/**",
     "**/build.rs",
     "**/.config/nextest.toml",
+    // What Python and npm load before anything they are told to run.
+    "**/sitecustomize.py",
+    "**/usercustomize.py",
+    "**/*.pth",
+    "**/.npmrc",
 ];
 
 /// Paths that hold tests.

@@ -151,6 +151,13 @@ fn look(files: &Files<'_>, detectors: &Detectors) -> Option<Detected> {
     if !tested {
         detected.notes.push(format!("no tests of this {language} project were found: see that the check measures it"));
     }
+    for check in detected.checks.iter().filter(|check| check.format == TestFormat::Plain) {
+        detected.notes.push(format!(
+            "check `{}` names no tests, so an early exit looks like success: every gate will say so; a command that writes a JUnit \
+             report to \"$GATEWRIGHT_REPORT\" has its tests named by format = \"junit\"",
+            check.name
+        ));
+    }
     let others: Vec<&str> = found.iter().map(|(language, _)| *language).filter(|other| *other != "make").collect();
     if !others.is_empty() {
         detected

@@ -109,6 +109,10 @@ mod tests {
             "build.rs",
             "a/build.rs",
             ".cargo/config.toml",
+            "sitecustomize.py",
+            "tests/usercustomize.py",
+            "a/b.pth",
+            "web/.npmrc",
         ] {
             assert!(rules.is_protected(path), "{path}");
         }

@@ -75,6 +75,7 @@ fn read_project(file: &Section<'_>, config: &mut RunConfig) -> Result<(), Config
         set(&mut config.project.language, section.text("language")?);
         set(&mut config.project.root, section.text("root")?);
         set(&mut config.setup_files, section.texts("setup_files")?);
+        set(&mut config.base_may_fail, section.flag("base_may_fail")?);
         section.finish()?;
     }
     set(&mut config.setup, read_commands(file, "setup")?);
@@ -85,16 +86,16 @@ fn read_project(file: &Section<'_>, config: &mut RunConfig) -> Result<(), Config
     Ok(())
 }
 
-fn read_command(section: &Section<'_>) -> Result<CommandSpec, ConfigError> {
+fn read_command(section: &Section<'_>, cure: &str) -> Result<CommandSpec, ConfigError> {
     Ok(CommandSpec {
         name: section.required_text("name", "give it a short name")?,
-        command: section.required_text("command", "write the command line")?,
+        command: section.required_text("command", cure)?,
     })
 }
 
 fn read_commands(file: &Section<'_>, key: &str) -> Result<Option<Vec<CommandSpec>>, ConfigError> {
     let read = |section: Section<'_>| {
-        let command = read_command(&section)?;
+        let command = read_command(&section, "write the command line")?;
         section.finish()?;
         Ok(command)
     };
@@ -102,7 +103,8 @@ fn read_commands(file: &Section<'_>, key: &str) -> Result<Option<Vec<CommandSpec
 }
 
 fn read_check(section: Section<'_>) -> Result<CheckSpec, ConfigError> {
-    let CommandSpec { name, command } = read_command(&section)?;
+    let CommandSpec { name, command } =
+        read_command(&section, "write the command that tests the project, such as \"make test\"")?;
     let format = section.choice("format", &TestFormat::NAMES)?.unwrap_or_default();
     section.finish()?;
     Ok(CheckSpec { name, command, format })
@@ -239,7 +241,10 @@ mod tests {
         assert_eq!(refused("[limits]\nturns = -1"), "limits.turns = -1: write a whole number, 0 or more");
         assert_eq!(refused("[limits]\nbudget_usd = -2.5"), "limits.budget_usd = -2.5: write US dollars: 5.0");
         assert_eq!(refused("[sandbox]\nmode = \"off\""), "sandbox.mode = \"off\": write one of \"auto\", \"none\"");
-        assert_eq!(refused("[[checks]]\nname = \"t\""), "checks[0].command is missing: write the command line");
+        let cure = "write the command that tests the project, such as \"make test\"";
+        assert_eq!(refused("[[checks]]\nname = \"t\""), format!("checks[0].command is missing: {cure}"));
+        let empty = "[[checks]]\nname = \"t\"\ncommand = \" \"";
+        assert_eq!(refused(empty), format!("checks[0].command = \" \": {cure}"));
         assert_eq!(
             refused("[provider]\nkind = \"replay\""),
             "provider.cassette is missing: name the file that holds the answers"

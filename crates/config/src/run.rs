@@ -33,6 +33,10 @@ pub struct RunConfig {
     pub warm_up: Vec<CommandSpec>,
     /// Commands that measure a tree, confined, in order; all of them run.
     pub checks: Vec<CheckSpec>,
+    /// Whether a run may begin on a base where a check that names tests fails before any ran: to mend that is then what the run
+    /// is for. Left out where it is not, so that an older runner reads the settings too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub base_may_fail: bool,
     /// Folders outside the workspace that a confined command may read besides the toolchain's.
     pub read_only: Vec<PathBuf>,
     /// How much confinement is asked for.
@@ -251,6 +255,7 @@ impl Default for RunConfig {
             setup_files: Vec::new(),
             warm_up: Vec::new(),
             checks: Vec::new(),
+            base_may_fail: false,
             read_only: Vec::new(),
             sandbox: SandboxMode::default(),
             provider: Provider::default(),

@@ -43,7 +43,10 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn required_text(&self, key: &str, cure: &str) -> Result<String, ConfigError> {
-        self.text(key)?.ok_or_else(|| ConfigError::Missing { key: self.key(key), cure: cure.into() })
+        match self.table.get(key) {
+            Some(blank) if blank.as_str().is_some_and(|text| text.trim().is_empty()) => Err(self.bad(key, blank, cure)),
+            _ => self.text(key)?.ok_or_else(|| ConfigError::Missing { key: self.key(key), cure: cure.into() }),
+        }
     }
 
     pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>, ConfigError> {

@@ -4,6 +4,7 @@ use agent::{Assignment, PathKind};
 use config::PathRules;
 use run_model::change_set::Overlay;
 use run_model::evidence::Purpose;
+use run_model::risk::configures_checks;
 use run_model::{RepoPath, Sha256};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -30,7 +31,8 @@ impl Assignment for Desk<'_> {
     fn path_kind(&self, path: &RepoPath) -> PathKind {
         match path.as_str() {
             path if self.rules.is_protected(path) => PathKind::Protected,
-            path if self.rules.is_test(path) => PathKind::Test,
+            // Under a test folder too, such a file decides what its tests show.
+            path if self.rules.is_test(path) && !configures_checks(path) => PathKind::Test,
             _ => PathKind::Source,
         }
     }
@@ -85,6 +87,8 @@ mod tests {
         assert_eq!(kind(".github/workflows/ci.yml"), PathKind::Protected);
         assert_eq!(kind("tests/a.rs"), PathKind::Test);
         assert_eq!(kind("src/lib.rs"), PathKind::Source);
+        assert_eq!(kind("tests/conftest.py"), PathKind::Source, "it decides what tests show, and no tester writes it");
+        assert_eq!(kind("tests/.npmrc"), PathKind::Protected);
     }
 
     #[test]

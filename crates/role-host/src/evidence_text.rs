@@ -79,6 +79,7 @@ pub(crate) mod tests {
                 duration_ms: 4_711,
             }],
             layers: vec!["landlock".into()],
+            toolchain: String::new(),
         }
     }
 

@@ -149,4 +149,7 @@ pub struct Evidence {
     pub commands: Vec<CommandEvidence>,
     /// The layers of confinement that were active (`mount_namespace`, `network_namespace`, ...).
     pub layers: Vec<String>,
+    /// What was measured with, as its programs call themselves (`rustc 1.95.0 ...`); empty where that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub toolchain: String,
 }

@@ -41,13 +41,15 @@ pub enum ErrorName {
     NoEvidence,
     /// Two tasks changed the same place differently.
     MergeConflict,
+    /// Setup failed, or a check cannot run on the base: nothing would be measured.
+    NotMeasurable,
     /// A defect in Gatewright.
     Internal,
 }
 
 impl ErrorName {
     /// Every name, in the order of declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidInput,
         Self::NotFound,
         Self::Conflict,
@@ -66,6 +68,7 @@ impl ErrorName {
         Self::MergeRefused,
         Self::NoEvidence,
         Self::MergeConflict,
+        Self::NotMeasurable,
         Self::Internal,
     ];
 
@@ -90,6 +93,7 @@ impl ErrorName {
             Self::MergeRefused => "MergeRefused",
             Self::NoEvidence => "NoEvidence",
             Self::MergeConflict => "MergeConflict",
+            Self::NotMeasurable => "NotMeasurable",
             Self::Internal => "Internal",
         }
     }

@@ -1,6 +1,7 @@
 //! What evidence proves: green or red, and why.
 
 mod acceptance;
+mod base;
 mod describe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use acceptance::{
     AcceptanceResult, HeldOutOnBase, RegressionProof, acceptance, held_out_on_base, regression_proof,
 };
+pub use base::cannot_run;
 pub use describe::{describe_evidence, describe_red_base};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,7 @@ pub fn judge(base: &Evidence, now: &Evidence) -> Judgement {
     if !tested.is_empty() && !tests.is_empty() && tested.is_disjoint(&tests) {
         unexplained.push("no test that ran on the base runs now".to_owned());
     }
+    unexplained.extend(moved(base, now));
     let pick = |tests: &Outcomes, choose: &dyn Fn(&Key) -> bool| names(tests.keys().filter(|key| choose(key)).copied());
     Judgement {
         green: new.is_empty() && unexplained.is_empty(),
@@ -102,6 +105,18 @@ fn find<'a>(evidence: &'a Evidence, check: &str) -> Option<&'a CommandEvidence> 
 
 fn names_failures(check: &CommandEvidence) -> bool {
     check.tests.iter().any(|test| test.outcome == TestOutcome::Failed)
+}
+
+/// Two toolchains, whose results say nothing of each other.
+fn moved(base: &Evidence, now: &Evidence) -> Option<String> {
+    let first_line = |evidence: &Evidence| evidence.toolchain.lines().next().unwrap_or_default().to_owned();
+    let (before, after) = (&base.toolchain, &now.toolchain);
+    (!before.is_empty() && !after.is_empty() && before != after).then(|| {
+        let (before, after) = (first_line(base), first_line(now));
+        format!(
+            "the toolchain is not the one that the base was measured with ({after}, then {before}): start the run again"
+        )
+    })
 }
 
 /// A check that named tests which ran, and now names none: they were taken away, or something ended it before them.
@@ -163,6 +178,7 @@ pub(crate) mod tests {
             overlay_sha256: None,
             commands: commands.to_vec(),
             layers: vec![],
+            toolchain: String::new(),
         }
     }
 
@@ -237,6 +253,18 @@ pub(crate) mod tests {
         assert_eq!(judgement.ignored_tests, ["b"]);
         assert_eq!(judgement.added_tests, ["e"]);
         assert_eq!(judgement.fixed_tests, ["c"]);
+    }
+
+    #[test]
+    fn what_two_toolchains_measured_is_not_compared() {
+        let by = |toolchain: &str| Evidence { toolchain: toolchain.into(), ..evidence(&[check("test", 0, &["+a"])]) };
+        let moved = judge(&by("rustc 1.95.0\nhost: a"), &by("rustc 1.96.0\nhost: a"));
+        assert!(!moved.green);
+        let why = "the toolchain is not the one that the base was measured with (rustc 1.96.0, then rustc 1.95.0): start the run again";
+        assert_eq!(moved.unexplained, [why]);
+        for (before, now) in [("rustc 1.95.0", "rustc 1.95.0"), ("", "rustc 1.95.0"), ("rustc 1.95.0", "")] {
+            assert!(judge(&by(before), &by(now)).green, "{before:?}, {now:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Risk by rules, from the change itself.
 
 mod change;
+mod lines;
 mod operation;
 mod paths;
 mod plan;
@@ -8,7 +9,7 @@ mod prose;
 
 pub use change::{ChangeFacts, PathClass, PathFacts, RiskHint, assess_change};
 pub use operation::{Environment, Operation, assess_operation};
-pub use paths::is_prose;
+pub use paths::{configures_checks, is_prose};
 pub use plan::assess_plan;
 pub use prose::is_included;
 use schemars::JsonSchema;

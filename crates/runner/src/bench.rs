@@ -85,6 +85,7 @@ impl Bench {
             overlay_sha256: inputs.overlay.as_ref().map(Sha256::of_json),
             commands,
             layers,
+            toolchain: environment.identity().to_owned(),
         })
     }
 

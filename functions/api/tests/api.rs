@@ -214,6 +214,7 @@ fn evidence(purpose: Purpose) -> Evidence {
         overlay_sha256: None,
         commands: Vec::new(),
         layers: Vec::new(),
+        toolchain: String::new(),
     }
 }
 

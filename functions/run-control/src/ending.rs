@@ -43,7 +43,8 @@ pub(crate) async fn finish(context: &Context, run_id: RunId, error: Option<Failu
             run.outcome = Some(ending.outcome);
             run.ending = None;
         }
-        let reason = run.outcome.as_ref().map_or("", |outcome| &outcome.reason);
+        // The rest of it, such as what a command said last, is told once, at the end.
+        let reason = run.outcome.as_ref().and_then(|outcome| outcome.reason.lines().next()).unwrap_or_default();
         NewEvent::new("run.ended", format!("{}: {reason}", run.status.as_str()))
     };
     let run = context.store.update_run_telling(&run_id, end).await?;
@@ -82,7 +83,10 @@ fn failed(run_id: &RunId, error: &Failure) -> Ending {
                 "`gatewright runs resume {run_id} --budget USD` goes on with a higher budget; or ask for less and start again."
             ),
         ),
-        (ErrorName::ModelRefused, format!("Mend the key, then {resume}; with another model, start again.")),
+        (
+            ErrorName::ModelRefused,
+            format!("Put right what was refused, then {resume}; with another model, start again."),
+        ),
         (
             ErrorName::ModelUnavailable,
             format!(
@@ -92,6 +96,10 @@ fn failed(run_id: &RunId, error: &Failure) -> Ending {
         (ErrorName::ModelThrottled, format!("When the provider's limit allows it again, {resume}.")),
         (ErrorName::CassetteMiss, "Record again, or use a live provider.".to_owned()),
         (ErrorName::UnknownPrice, "Mend the settings and start again.".to_owned()),
+        (
+            ErrorName::NotMeasurable,
+            "Mend [[setup]] or [[checks]] in gatewright.toml, commit, and start again.".to_owned(),
+        ),
         (ErrorName::InvalidInput, "Mend the input and start again.".to_owned()),
         (
             ErrorName::MergeRefused,

@@ -1,5 +1,6 @@
 //! From the baseline to the waves: what fails already, what is planned, what may start.
 
+use config::TestFormat;
 use run_model::change_set::Overlay;
 use run_model::design::Design;
 use run_model::evidence::{Evidence, Purpose};
@@ -15,6 +16,9 @@ use store::NewEvent;
 use crate::{Context, change, gates};
 
 /// Records what the base shows before the first model call.
+///
+/// # Errors
+/// `NotMeasurable` if a check cannot run there; `InvalidInput` if no check runs the held-out tests.
 pub(crate) async fn baseline(
     context: &Context,
     run_id: RunId,
@@ -22,6 +26,12 @@ pub(crate) async fn baseline(
     acceptance: Option<ArtefactRef>,
 ) -> Result<Value, FunctionError> {
     let base: Evidence = context.store.get_json(&evidence).await?;
+    let config = context.config(&context.store.run(&run_id).await?).await?;
+    let names_tests =
+        |name: &str| config.checks.iter().any(|check| check.name == name && check.format != TestFormat::Plain);
+    if let Some(why) = judge::cannot_run(&base, &names_tests, config.base_may_fail) {
+        return Err(FunctionError::new(ErrorName::NotMeasurable, why));
+    }
     let held_out = match &acceptance {
         Some(acceptance) => held_out_notice(&base, &context.store.get_json(acceptance).await?)?,
         None => None,

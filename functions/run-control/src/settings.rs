@@ -15,7 +15,9 @@ use crate::Context;
 /// Pins the project's settings. A run that came with settings of its own, or has read them before, keeps what it has.
 pub(crate) async fn read(context: &Context, run_id: RunId) -> Result<Value, FunctionError> {
     let run = context.store.run(&run_id).await?;
-    if !is_open(&context.config(&run).await?) {
+    let pinned = context.config(&run).await?;
+    if !is_open(&pinned) {
+        check_room(context, &run, &pinned).await?;
         return Ok(json!({ "config_sha256": run.config.sha256 }));
     }
     let missing = || FunctionError::new(ErrorName::Internal, format!("{run_id} has no snapshot to read settings from"));
@@ -30,6 +32,7 @@ pub(crate) async fn read(context: &Context, run_id: RunId) -> Result<Value, Func
     config.limits.budget_microusd = run.budget_microusd.map_or(allowed_microusd, |asked| asked.min(allowed_microusd));
     config.validate().map_err(|problem| FunctionError::invalid(ProjectFile::NAME, problem))?;
     let pinned = context.store.put_json(&run_id, &config).await?;
+    check_room(context, &run, &config).await?;
     // Before the record says that the settings are read: a repeated call finds them open and does it again.
     context.store.open_budget(&run_id, &budget(&config)).await?;
     let commit = snapshot.commit.get(..12).unwrap_or(&snapshot.commit).to_owned();
@@ -46,14 +49,31 @@ pub(crate) async fn read(context: &Context, run_id: RunId) -> Result<Value, Func
     Ok(json!({ "config_sha256": pinned.sha256 }))
 }
 
+/// Whether the requirement leaves whoever reads it first any room, before setup is begun for it.
+async fn check_room(context: &Context, run: &RunRecord, config: &RunConfig) -> Result<(), FunctionError> {
+    /// As the agents count before they ask.
+    const BYTES_PER_TOKEN: usize = 3;
+    let role = config.role("orchestrator");
+    let room = role.context_tokens.saturating_sub(role.max_output_tokens);
+    let tokens = (context.store.get_object(&run.requirement.key).await?.len() / BYTES_PER_TOKEN) as u64;
+    if tokens <= room {
+        return Ok(());
+    }
+    let problem = format!(
+        "takes about {tokens} tokens, and the orchestrator has room for {room} (context_tokens less max_output_tokens): shorten \
+         it, or give the orchestrator a model that takes more"
+    );
+    Err(FunctionError::invalid("requirements", problem))
+}
+
 /// What a base is called that nobody named: the head of the default branch.
 const DEFAULT_BRANCH: &str = "HEAD";
 
 /// What a branch may say that is not the default one: how its tree is set up and checked. Who answers the agents, with whose
 /// key, at what price and within which bounds is for those who may write to the default branch.
 fn of_a_branch(config: RunConfig) -> RunConfig {
-    let RunConfig { project, setup, setup_files, warm_up, checks, .. } = config;
-    RunConfig { project, setup, setup_files, warm_up, checks, ..RunConfig::default() }
+    let RunConfig { project, setup, setup_files, warm_up, checks, base_may_fail, .. } = config;
+    RunConfig { project, setup, setup_files, warm_up, checks, base_may_fail, ..RunConfig::default() }
 }
 
 /// Whether these are the defaults that admission pinned for want of better ones: they measure nothing, which no project's

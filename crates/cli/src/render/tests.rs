@@ -76,6 +76,7 @@ fn measured(purpose: Purpose, outcome: TestOutcome) -> Evidence {
         overlay_sha256: None,
         commands: vec![command],
         layers: vec!["mount_namespace".into(), "network_namespace".into()],
+        toolchain: String::new(),
     }
 }
 

@@ -127,6 +127,7 @@ fn evidence(purpose: Purpose, overlay: Option<&Overlay>) -> Evidence {
             duration_ms: 3,
         }],
         layers: vec![],
+        toolchain: String::new(),
     }
 }
 

@@ -5,8 +5,13 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
+use crate::scan::mask;
+
 /// The most a canonical tail holds, in bytes.
 pub const TAIL_BYTES: usize = 16 * 1024;
+/// How much of the end is searched for secrets, in bytes: more than is kept, so that none is cut in its middle, and so little that
+/// it takes no time.
+const SEARCHED_BYTES: usize = 4 * TAIL_BYTES;
 
 /// What varies between two runs of the same tree, and what stands in its place.
 static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
@@ -44,7 +49,7 @@ static NOISE: LazyLock<Regex> = LazyLock::new(|| {
 /// and ports are gone, and what tests ran in parallel stands in the order of names. `replacements` are pairs of
 /// (text, what stands instead), meant for absolute paths; the longest text is replaced first.
 ///
-/// At most [`TAIL_BYTES`]; what is cut off is cut at a line, and a first line says so.
+/// What looks like a secret is masked before anything is cut. At most [`TAIL_BYTES`]; what is cut off is cut at a line, and a first line says so.
 pub fn canonical_tail(text: &str, replacements: &[(String, String)]) -> String {
     let mut text = plain(text);
     let mut replacements: Vec<_> = replacements.iter().filter(|(from, _)| !from.is_empty()).collect();
@@ -58,7 +63,10 @@ pub fn canonical_tail(text: &str, replacements: &[(String, String)]) -> String {
         }
     }
     let lines = text.lines().map(str::trim_end).filter(|line| !NOISE.is_match(line)).collect();
-    tail(&ordered(lines).join("\n"))
+    let text = ordered(lines).join("\n");
+    let text = text.trim_matches('\n');
+    let before = line_after(text, text.len().saturating_sub(SEARCHED_BYTES));
+    tail(before, &mask(&text[before..]))
 }
 
 /// Text without escape sequences and control characters other than line ends and tabs.
@@ -128,16 +136,24 @@ fn sort_captures<'a>(lines: &[&'a str]) -> Vec<&'a str> {
     captures.concat()
 }
 
-fn tail(text: &str) -> String {
-    let text = text.trim_matches('\n');
-    if text.len() <= TAIL_BYTES {
+/// The end of what is left of a text that had `before` more bytes in front.
+fn tail(before: usize, text: &str) -> String {
+    if before == 0 && text.len() <= TAIL_BYTES {
         return text.to_owned();
     }
     let marker = |cut: usize| format!("[{cut} bytes of earlier output left out]\n");
-    let room = TAIL_BYTES - marker(text.len()).len();
-    let start = text.ceil_char_boundary(text.len() - room);
-    let start = text[start..].find('\n').map_or(start, |end| start + end + 1);
-    marker(start) + &text[start..]
+    let room = TAIL_BYTES - marker(before + text.len()).len();
+    let start = line_after(text, text.len().saturating_sub(room));
+    marker(before + start) + &text[start..]
+}
+
+/// Where the first line begins at or after this byte; the byte itself where no line ends any more.
+fn line_after(text: &str, byte: usize) -> usize {
+    if byte == 0 {
+        return 0;
+    }
+    let start = text.ceil_char_boundary(byte);
+    text[start..].find('\n').map_or(start, |end| start + end + 1)
 }
 
 #[cfg(test)]
@@ -203,5 +219,25 @@ mod tests {
         assert!(marker.ends_with("bytes of earlier output left out]"), "{marker}");
         assert!(rest.starts_with("line number ") && rest.ends_with("line number 4999"));
         assert!(canonical(&"ä".repeat(20_000)).len() <= TAIL_BYTES);
+    }
+
+    #[test]
+    fn a_key_is_struck_out_before_anything_is_cut() {
+        let key = format!("AK{}{}", "IA", "QWERTYUIOP123456");
+        assert_eq!(canonical(&format!("left: {key}\nright: 1")), "left: ***\nright: 1");
+        // Wherever the cut falls, no part of it is left.
+        for length in 0..40 {
+            let text = format!("{key} {}\n", "x".repeat(TAIL_BYTES - 60 + length));
+            assert!(!canonical(&text).contains("3456"), "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_far_from_the_end_is_counted_and_not_kept() {
+        let text = format!("{}\nthe end", "a line\n".repeat(200_000));
+        let kept = canonical(&text);
+        assert!(kept.len() <= TAIL_BYTES && kept.ends_with("\na line\n\nthe end"));
+        let (marker, rest) = kept.split_once('\n').unwrap();
+        assert_eq!(marker, format!("[{} bytes of earlier output left out]", text.len() - rest.len()));
     }
 }

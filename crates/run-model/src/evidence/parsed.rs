@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{TestOutcome, TestResult};
+use crate::scan::mask;
 
 /// The tests that a command named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +30,19 @@ impl ParsedTests {
         }
         let tests = by_name.into_iter().map(|(name, outcome)| TestResult { name, outcome }).collect();
         Self { tests, doubt: (!doubts.is_empty()).then(|| doubts.join("; ")) }
+    }
+
+    /// The same without what looks like a secret: names of tests are made of anything, and models read them.
+    #[must_use]
+    pub fn masked(self) -> Self {
+        let doubt = self.doubt.map(|doubt| mask(&doubt));
+        // One look at all of them, since hardly ever there is one.
+        let names = self.tests.iter().map(|test| test.name.as_str()).collect::<Vec<_>>().join("\n");
+        if mask(&names) == names {
+            return Self { doubt, ..self };
+        }
+        let doubts: Vec<String> = doubt.into_iter().collect();
+        Self::of(self.tests.into_iter().map(|test| (mask(&test.name), test.outcome)), &doubts)
     }
 
     /// The same, not to be trusted for this reason if for no earlier one.
@@ -69,4 +83,21 @@ fn printable(name: &str) -> String {
 pub(super) fn relative<'a>(file: &'a str, folder: &str) -> &'a str {
     let inside = file.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')).unwrap_or(file);
     inside.strip_prefix("./").unwrap_or(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_holds_a_key_is_masked_and_counts_as_the_worst_that_bears_it() {
+        let key = |last: char| format!("test_sign[AK{}{}{last}]", "IA", "QWERTYUIOP12345");
+        let outcomes =
+            [(key('6'), TestOutcome::Failed), (key('7'), TestOutcome::Passed), ("b".into(), TestOutcome::Passed)];
+        let masked = ParsedTests::of(outcomes, &[]).masked();
+        let shown: Vec<_> = masked.tests.iter().map(|test| (test.name.as_str(), test.outcome)).collect();
+        assert_eq!(shown, [("b", TestOutcome::Passed), ("test_sign[***]", TestOutcome::Failed)]);
+        let plain = ParsedTests::of([("a".into(), TestOutcome::Passed)], &["counts differ".into()]);
+        assert_eq!(plain.clone().masked(), plain);
+    }
 }

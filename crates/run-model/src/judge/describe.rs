@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::base::missing;
 use super::{AcceptanceResult, Judgement, RegressionProof};
 use crate::evidence::{CommandEvidence, Evidence, Exit, TestOutcome};
 
@@ -64,12 +65,7 @@ pub fn describe_evidence(evidence: &Evidence) -> String {
         let named = |outcome| check.tests.iter().filter(move |test| test.outcome == outcome);
         let passed = named(TestOutcome::Passed).count();
         let failed: Vec<&str> = named(TestOutcome::Failed).map(|test| test.name.as_str()).collect();
-        let ended = match &check.exit {
-            Exit::Code(code) => format!("exit code {code}"),
-            Exit::Signal(signal) => format!("ended by signal {signal}"),
-            Exit::Limit(limit) => format!("ended at its {limit} limit"),
-            Exit::NotStarted(why) => format!("not started: {why}"),
-        };
+        let ended = ended(&check.exit);
         if check.tests.is_empty() {
             return format!("{}: {ended}", check.name);
         }
@@ -85,13 +81,44 @@ pub fn describe_evidence(evidence: &Evidence) -> String {
     evidence.commands.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// What a person should know of a base whose checks fail; `None` if they pass.
+/// How a command ended, in a few words.
+pub(super) fn ended(exit: &Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(signal) => format!("ended by signal {signal}"),
+        Exit::Limit(limit) => format!("ended at its {limit} limit"),
+        Exit::NotStarted(why) => format!("not started: {why}"),
+    }
+}
+
+/// The end of what a check wrote, each line on one of its own and a little to the right; nothing if it wrote nothing.
+pub(super) fn last_lines(check: &CommandEvidence) -> String {
+    const LINES: usize = 15;
+    let lines: Vec<&str> = check.output_tail.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.iter().skip(lines.len().saturating_sub(LINES));
+    last.map(|line| format!("\n  {}", &line[..line.floor_char_boundary(300)])).collect()
+}
+
+/// What a person should know of a base whose checks fail; `None` if they pass. A check that names no failing test is repeated
+/// with what it said last: what fails there may be that it cannot run.
 pub fn describe_red_base(evidence: &Evidence) -> Option<String> {
     let red = evidence.commands.iter().any(|check| !check.exit.is_success());
+    let mute = |check: &&CommandEvidence| {
+        !check.exit.is_success() && check.tests.iter().all(|test| test.outcome != TestOutcome::Failed)
+    };
+    let said = |check: &CommandEvidence| match last_lines(check) {
+        lines if lines.is_empty() => String::new(),
+        lines => format!(
+            "\ncheck `{}`{}:{lines}",
+            check.name,
+            missing(check).map(|names| format!(", missing there: {names}")).unwrap_or_default()
+        ),
+    };
     red.then(|| {
         format!(
-            "the checks fail on the base already ({}); what fails there counts as known",
-            describe_evidence(evidence)
+            "the checks fail on the base already ({}); what fails there counts as known{}",
+            describe_evidence(evidence),
+            evidence.commands.iter().filter(mute).map(said).collect::<String>()
         )
     })
 }
@@ -103,7 +130,7 @@ fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[String]) -> fmt::Result
 
 #[cfg(test)]
 mod tests {
-    use super::{describe_evidence, describe_red_base};
+    use super::{CommandEvidence, describe_evidence, describe_red_base};
     use crate::judge::tests::{check, evidence};
     use crate::judge::{acceptance, judge, regression_proof};
 
@@ -122,7 +149,10 @@ mod tests {
     fn evidence_is_told_in_a_line() {
         let red = evidence(&[check("test", 101, &["+a", "-b"]), check("lint", 0, &[])]);
         assert_eq!(describe_evidence(&red), "test: 1 passed, 1 failed (b), exit code 101; lint: exit code 0");
-        assert!(describe_red_base(&red).unwrap().contains("counts as known"));
+        assert!(describe_red_base(&red).unwrap().ends_with("counts as known"));
+        let mute = CommandEvidence { output_tail: "\nNo module named yaml\n".into(), ..check("plain", 1, &[]) };
+        let told = describe_red_base(&evidence(&[mute])).unwrap();
+        assert!(told.ends_with("known\ncheck `plain`, missing there: yaml:\n  No module named yaml"), "{told}");
         assert_eq!(describe_red_base(&evidence(&[check("test", 0, &["+a"])])), None);
     }
 

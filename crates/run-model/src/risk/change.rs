@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::lines;
 use super::paths::{configures_checks, is_prose};
 use super::prose::adds_examples;
 use super::{Risk, RiskLevel, RiskReason};
@@ -80,6 +81,8 @@ pub struct ChangeFacts {
     pub hints: Vec<RiskHint>,
     /// What the scan found.
     pub findings: Vec<ScanFinding>,
+    /// Checks that name no tests, by name.
+    pub nameless_checks: Vec<String>,
 }
 
 impl PathFacts {
@@ -101,14 +104,15 @@ impl PathFacts {
     fn of_lines(file: &FileDiff, class: PathClass) -> Self {
         let removed = |pattern: &Regex| file.removed.iter().filter(|line| pattern.is_match(&line.text)).count();
         let is_rust = file.path.as_str().ends_with(".rs");
+        let language = lines::of(file.path.as_str());
         Self {
             path: file.path.clone(),
             class,
             change: file.change,
             added_lines: file.added.len(),
             removed_lines: file.removed.len(),
-            removed_test_lines: removed(&TEST_LINE),
-            removed_public_lines: if class.test { 0 } else { removed(&PUBLIC_LINE) },
+            removed_test_lines: removed(&language.test_line),
+            removed_public_lines: if class.test { 0 } else { removed(&language.public_line) },
             added_unsafe_lines: file.added.iter().filter(|line| is_rust && UNSAFE_LINE.is_match(&line.text)).count(),
             adds_examples: false,
         }
@@ -132,15 +136,6 @@ impl PathFacts {
     }
 }
 
-/// Declares or asserts in a test, in the languages that tests are written in here.
-static TEST_LINE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"#\[(?:\w+::)*test\b|\bassert\w*\b|^\s*expect\(|^\s*def test_|^\s*it\(|#\[should_panic")
-        .expect("a literal pattern")
-});
-static PUBLIC_LINE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^\s*(?:pub\s+(?:\w+\s+)*(?:fn|struct|enum|trait|type|const|static|mod|use)\b|export\s)")
-        .expect("a literal pattern")
-});
 static UNSAFE_LINE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^\s*(?:[^/]|/[^/])*\bunsafe\b(?:\s*\{|\s+(?:fn|impl|trait|extern)\b|\()").expect("a literal pattern")
 });
@@ -216,6 +211,11 @@ fn circumstances(facts: &ChangeFacts) -> Vec<RiskReason> {
     let (files, lines) = size(facts);
     if files > LARGE_FILES || lines > LARGE_LINES {
         reasons.push(RiskReason::new(RiskLevel::High, "large change", format!("{files} files, {lines} lines")));
+    }
+    if !facts.nameless_checks.is_empty() && !is_documentation_alone(facts) {
+        let (named, s) = (facts.nameless_checks.join("`, `"), if facts.nameless_checks.len() == 1 { "s" } else { "" });
+        let detail = format!("`{named}` name{s} no tests: an early exit would look like success");
+        reasons.push(RiskReason::new(RiskLevel::Medium, "tests without names", detail));
     }
     if facts.red_base {
         reasons.push(RiskReason::new(RiskLevel::Medium, "red base", "checks fail on the base already"));
@@ -311,6 +311,19 @@ mod tests {
         assert_eq!(touching(&[("src/lib.md", Some("prose\n"))]), live);
         assert_eq!(touching(&[("README.md", Some("# Title\n```\npanic!()\n```\n"))]), live);
         assert_eq!(touching(&[("README.md", Some("# Title\n```sh\nls\n```\n"))]).0, RiskLevel::Low);
+    }
+
+    #[test]
+    fn a_check_that_names_no_tests_is_told_at_every_gate_but_that_of_prose() {
+        let nameless = |edits| ChangeFacts { nameless_checks: vec!["test".into(), "lint".into()], ..facts(edits) };
+        let risk = assess_change(&nameless(&[("src/new.rs", Some("fn x() {}\n"))]));
+        let told = RiskReason::new(
+            RiskLevel::Medium,
+            "tests without names",
+            "`test`, `lint` name no tests: an early exit would look like success".to_owned(),
+        );
+        assert!(risk.level == RiskLevel::Medium && risk.reasons.contains(&told), "{risk:?}");
+        assert_eq!(rules(&nameless(&[("README.md", Some("# New\n"))])).0, RiskLevel::Low);
     }
 
     #[test]

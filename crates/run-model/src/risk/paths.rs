@@ -7,7 +7,7 @@ pub fn is_prose(path: &str) -> bool {
     prose || matches!(name.as_str(), "license" | "licence" | "notice" | "authors" | "changelog" | "readme")
 }
 
-/// Files that say which tests run, how they are built or what a lint lets pass.
+/// Files that say which tests run, how they are built, what is loaded before them or what a lint lets pass.
 const CHECK_CONFIGURATION: &[&str] = &[
     "build.rs",
     "clippy.toml",
@@ -26,17 +26,34 @@ const CHECK_CONFIGURATION: &[&str] = &[
     "makefile",
     "justfile",
     "tarpaulin.toml",
-    ".eslintrc.json",
+    "sitecustomize.py",
+    "usercustomize.py",
     "tsconfig.json",
-    "vitest.config.ts",
-    "jest.config.js",
+    ".npmrc",
+    ".pnpmfile.cjs",
+    ".pnpmfile.mjs",
+    ".swcrc",
+    "go.work",
 ];
 
-/// Whether a file decides what the checks check.
-pub(super) fn configures_checks(path: &str) -> bool {
+/// How the names of such files begin where they come in several languages.
+const CHECK_CONFIGURATION_OF: &[&str] = &[
+    "jest.config.",
+    "vitest.config.",
+    "vitest.workspace.",
+    "vite.config.",
+    "babel.config.",
+    ".babelrc",
+    ".mocharc",
+    ".eslintrc",
+];
+
+/// Whether a file decides what the checks check, wherever it lies: no tester may write it, and a change to it is told by name.
+pub fn configures_checks(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     let cargo = path.split('/').any(|part| part == ".cargo") && name.starts_with("config");
-    cargo || CHECK_CONFIGURATION.contains(&name.as_str())
+    let of_several = || CHECK_CONFIGURATION_OF.iter().any(|begin| name.starts_with(begin));
+    cargo || name.ends_with(".pth") || CHECK_CONFIGURATION.contains(&name.as_str()) || of_several()
 }
 
 #[cfg(test)]
@@ -55,9 +72,32 @@ mod tests {
 
     #[test]
     fn check_configuration_is_known_by_name() {
-        for name in [".cargo/config.toml", "a/clippy.toml", "build.rs", "Makefile"] {
+        for name in [
+            ".cargo/config.toml",
+            "a/clippy.toml",
+            "build.rs",
+            "Makefile",
+            "tests/conftest.py",
+            "pytest.ini",
+            "tox.ini",
+            "setup.cfg",
+            "src/sitecustomize.py",
+            "tests/UserCustomize.py",
+            "tests/site.pth",
+            "jest.config.mjs",
+            "test/vitest.config.mts",
+            "vite.config.js",
+            "babel.config.json",
+            "test/.mocharc.yml",
+            ".npmrc",
+            ".pnpmfile.cjs",
+            ".swcrc",
+            "go.work",
+        ] {
             assert!(configures_checks(name), "{name}");
         }
-        assert!(!configures_checks("src/config.toml"));
+        for name in ["src/config.toml", "tests/test_conftest.py", "src/jest.ts", "src/config.ts", "go.mod"] {
+            assert!(!configures_checks(name), "{name}");
+        }
     }
 }

@@ -230,6 +230,7 @@ impl World {
             overlay_sha256: Some(Sha256::of_json(&overlay)),
             commands: vec![check],
             layers: Vec::new(),
+            toolchain: String::new(),
         }
     }
 

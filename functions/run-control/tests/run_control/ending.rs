@@ -65,11 +65,16 @@ async fn an_error_is_the_reason_in_its_own_words_with_its_cure() {
     for (error, reason, cure) in [
         (wrapped("BudgetExceeded", "the budget cannot carry it"), "the budget cannot carry it", "higher budget"),
         (nested("MergeConflict", "src/x.rs was changed"), "src/x.rs was changed", "ask for less at once"),
-        (nested("ModelRefused", "no key"), "no key", "Mend the key, then `gatewright runs resume r-1`"),
+        (nested("ModelRefused", "no key"), "no key", "Put right what was refused, then `gatewright runs resume r-1`"),
         (
             nested("ModelUnavailable", "no route"),
             "no route",
             "base_url in gatewright.toml, ANTHROPIC_BASE_URL or OPENAI_BASE_URL",
+        ),
+        (
+            wrapped("NotMeasurable", "setup command `x` exited with 1\n  last words"),
+            "setup command `x` exited with 1\n  last words",
+            "Mend [[setup]] or [[checks]] in gatewright.toml, commit, and start again.",
         ),
         (wrapped("ModelThrottled", "429"), "429", "limit allows it again, `gatewright runs resume r-1`"),
         (wrapped("ForgeFailed", "git: no"), "git: no", "`gatewright runs events r-1`"),

@@ -21,6 +21,25 @@ async fn a_green_base_needs_no_words_and_a_red_one_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_base_on_which_a_check_cannot_run_ends_before_anything_is_paid() {
+    let begin = async |config: &config::RunConfig, code: i32, tests: &[&str]| {
+        let world = World::on_base(config, 0, &["+a"]).await;
+        let base = world.keep(&evidence(code, tests)).await;
+        world.act("baseline", json!({ "evidence": base, "acceptance": null })).await
+    };
+    let error = begin(&config(), 127, &[]).await.unwrap_err();
+    assert_eq!(error.name, ErrorName::NotMeasurable);
+    assert!(error.message.contains("cannot run on the base (exit code 127)"), "{error}");
+    let mut named = config();
+    named.checks[0].format = config::TestFormat::CargoTest;
+    assert_eq!(begin(&named, 101, &[]).await.unwrap_err().name, ErrorName::NotMeasurable);
+    assert!(begin(&named, 101, &["-a"]).await.is_ok());
+    named.base_may_fail = true;
+    assert!(begin(&named, 101, &[]).await.is_ok(), "to mend it is what was asked for");
+    assert_eq!(begin(&named, 127, &[]).await.unwrap_err().name, ErrorName::NotMeasurable);
+}
+
+#[tokio::test]
 async fn held_out_tests_that_do_not_fail_on_the_base_are_told_before_anything_is_paid() {
     let begin = async |tests: &[&str]| {
         let world = World::on_base(&config(), 0, &["+a"]).await;

@@ -105,3 +105,16 @@ async fn settings_that_came_with_the_request_on_one_machine_stay() {
     assert_eq!(pinned(&world).await, config());
     assert!(world.events("settings.pinned").await.is_empty());
 }
+
+#[tokio::test]
+async fn a_requirement_that_no_model_could_read_is_refused_before_setup() {
+    let long = "word ".repeat(150_000);
+    for settings in [json!({ "config": config() }), json!({})] {
+        let mut asked = settings.clone();
+        asked["requirements"] = long.clone().into();
+        let world = on(&[("gatewright.toml", FILE)], asked).await;
+        let error = world.act("read-settings", json!({})).await.unwrap_err();
+        assert_eq!(error.name, ErrorName::InvalidInput);
+        assert!(error.message.starts_with("requirements: takes about 250000 tokens"), "{error}");
+    }
+}

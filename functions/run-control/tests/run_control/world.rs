@@ -305,6 +305,7 @@ pub(crate) fn evidence(code: i32, tests: &[&str]) -> Evidence {
         overlay_sha256: None,
         commands: vec![check],
         layers: Vec::new(),
+        toolchain: String::new(),
     }
 }
 
