@@ -40,9 +40,14 @@ async fn serve(state: &Path, options: ServeOptions) -> Result<u8, Problem> {
     ));
     let stays = state.display();
     screen::tell(format!("Every user of this machine can reach it. Ctrl-C stops it; the state stays in {stays}."));
-    stop.await;
+    let ended = tokio::select! {
+        () = stop => Ok(0),
+        reason = local.failed() => {
+            Err(Problem::missing(format!("{stays} takes no more writes ({reason}): make room or mend the disk")))
+        }
+    };
     local.close().await;
-    Ok(0)
+    ended
 }
 
 fn driving(options: &ServeOptions, standing: Option<StandingClock>) -> Result<Driving, Problem> {

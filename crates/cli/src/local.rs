@@ -21,7 +21,7 @@ use runner::Runner;
 use sandbox::Sandbox;
 use serde_json::{Map, Value};
 use store::{Names, Store};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -45,7 +45,7 @@ pub(crate) struct Local {
 /// Which part this process plays.
 enum Part {
     /// It drives: executions go on and checks run here.
-    Driver { cloud: Cloud, runner: JoinHandle<()> },
+    Driver { cloud: Cloud, runner: JoinHandle<()>, failed: watch::Receiver<Option<String>> },
     /// It holds the folder but drives nothing: it only reads.
     Reader(Cloud),
     /// Another process drives.
@@ -110,8 +110,9 @@ impl Local {
             let (sdk, names) = (cloud.sdk_config_counted_as("runner"), self.store.names().clone());
             let store = Store::new(&sdk, names, clock.clone(), Arc::new(OsRandomness));
             let runner = Runner::new(store, Sandbox::new(), self.state.clone(), clock, &runner_name());
-            let runner = tokio::spawn(runner.run(jobs));
-            self.part = Part::Driver { cloud, runner };
+            let (sender, failed) = watch::channel(None);
+            let runner = tokio::spawn(async move { drop(sender.send(Some(runner.run(jobs).await))) });
+            self.part = Part::Driver { cloud, runner, failed };
         }
         Ok(self)
     }
@@ -225,10 +226,16 @@ impl Local {
         }
     }
 
-    /// Ends when this process drives and its disk takes no more, with the reason.
+    /// Ends when this process drives and its disk takes no more, or no check can be reported, with the reason.
     pub(crate) async fn failed(&self) -> String {
         match &self.part {
-            Part::Driver { cloud, .. } => cloud.step_functions().failed().await,
+            Part::Driver { cloud, failed, .. } => {
+                let mut failed = failed.clone();
+                tokio::select! {
+                    reason = cloud.step_functions().failed() => reason,
+                    Ok(reason) = failed.wait_for(Option::is_some) => reason.clone().unwrap_or_default(),
+                }
+            }
             Part::Reader(_) | Part::Client(_) => std::future::pending().await,
         }
     }
@@ -243,7 +250,7 @@ impl Local {
     /// Stops driving; what is under way goes on with the next driver.
     pub(crate) async fn close(self) {
         match self.part {
-            Part::Driver { cloud, runner } => {
+            Part::Driver { cloud, runner, .. } => {
                 runner.abort();
                 // Aborted or ended: either way it runs no more.
                 drop(runner.await);

@@ -73,7 +73,7 @@ async fn always(runner: &Runner<ApiJobs>, stop: Receiver<Stop>) -> Result<u8, Pr
 async fn once(runner: &Runner<ApiJobs>, stop: Receiver<Stop>) -> Result<u8, Problem> {
     match runner.serve_once(stop.clone(), say).await.map_err(problem)? {
         Some(End::Measured) => Ok(0),
-        Some(End::Unmeasured(_) | End::Lost) => Ok(FAILED),
+        Some(End::Unmeasured(_) | End::Lost | End::Untold(_)) => Ok(FAILED),
         Some(End::GivenBack) => Ok(INTERRUPTED),
         None if *stop.borrow() != Stop::No => Ok(INTERRUPTED),
         None => {
@@ -149,6 +149,9 @@ fn say(told: Told<'_>) {
             format!("{}: not measured: {}", job.job_id, screen::hanging(reason, "    "))
         }
         Told::Ended(job, End::Lost) => format!("{}: lost to another runner, and given up here", job.job_id),
+        Told::Ended(job, End::Untold(reason)) => {
+            format!("{}: nobody could be told how it ended ({reason})", job.job_id)
+        }
         Told::Ended(job, End::GivenBack) => format!("{}: given back", job.job_id),
         Told::Trouble(error) => format!("{error}; trying again"),
     });

@@ -19,6 +19,9 @@ const REPORT: &str = "GATEWRIGHT_REPORT";
 /// How the machine reaches the network, which only setup is told.
 const NETWORK_VARIABLES: [&str; 8] =
     ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+/// Nobody is there whom setup could ask, however it asks.
+const UNASKED: [(&str, &str); 4] =
+    [("CI", "true"), ("GIT_TERMINAL_PROMPT", "0"), ("DEBIAN_FRONTEND", "noninteractive"), ("npm_config_yes", "true")];
 /// The parts of the user's cargo settings that say where packages come from; any other part may hold a credential.
 const CARGO_SETTINGS: [&str; 3] = ["source", "net", "http"];
 
@@ -190,6 +193,7 @@ impl Environment {
                 let of_network = NETWORK_VARIABLES.iter().filter_map(|name| self.caller.get_key_value(*name));
                 variables.extend(of_network.map(|(name, value)| (name.clone(), value.clone())));
                 variables.extend(registries.variables.clone());
+                variables.extend(UNASKED.map(|(name, value)| (name.into(), value.into())));
             }
             Phase::Check { .. } => drop(variables.insert(REPORT.into(), text(&inside.report()))),
             Phase::WarmUp { .. } => {}

@@ -39,15 +39,13 @@ pub enum RunnerError {
     #[error("{0}")]
     Refused(String),
     /// A setup command failed: mend it, or what it fetches from.
-    #[error(
-        "setup command `{command}` ended with {exit}; mend [[setup]] in gatewright.toml, or what it fetches from:\n{tail}"
-    )]
+    #[error("setup command `{command}` {ended}{tail}")]
     Setup {
         /// The command line.
         command: String,
-        /// How it ended.
-        exit: String,
-        /// The end of its output.
+        /// How it ended, and the cure.
+        ended: String,
+        /// The last lines of its output, each on one of its own.
         tail: String,
     },
     /// An archive is damaged, or grows beyond all bounds: whoever put it there was no part of Gatewright.
@@ -73,6 +71,11 @@ impl RunnerError {
         Self::Unreadable { what: what.into(), problem: problem.to_string() }
     }
 
+    /// Whether the same request may be answered otherwise in a while. (An API is asked again where it is asked.)
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unavailable { .. }))
+    }
+
     /// The message with the messages of all causes, outermost first.
     pub fn with_causes(&self) -> String {
         let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
@@ -84,7 +87,7 @@ impl From<RunnerError> for FunctionError {
     fn from(error: RunnerError) -> Self {
         let name = match &error {
             RunnerError::Store(_) | RunnerError::Api(_) | RunnerError::Disk { .. } => ErrorName::StoreUnavailable,
-            RunnerError::Setup { .. } | RunnerError::Toolchain(_) => ErrorName::InvalidInput,
+            RunnerError::Setup { .. } | RunnerError::Toolchain(_) => ErrorName::NotMeasurable,
             RunnerError::Sandbox(_) | RunnerError::Refused(_) => ErrorName::PolicyRefused,
             RunnerError::Archive { problem: ArchiveError::Damaged(_), .. } | RunnerError::Unreadable { .. } => {
                 ErrorName::Internal

@@ -50,7 +50,8 @@ pub trait Jobs: Clone + Send + Sync + 'static {
     /// Ends the job, with evidence or with the reason why there is none.
     ///
     /// # Errors
-    /// If nobody could be told: whoever takes the job over measures it again.
+    /// If nobody could be told, which may pass if the store failed: it is said again, and at last whoever takes the job over
+    /// measures it again.
     fn report(
         &self,
         claim: &Self::Claim,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use run_model::{RepoPath, Sha256};
-use sandbox::Outcome;
+use sandbox::{Exit, Limit, Outcome};
 
 use crate::cache::{Cache, Kind};
 use crate::environment::{Environment, Phase};
@@ -15,6 +15,9 @@ use crate::folders;
 use crate::inputs::Inputs;
 use crate::reading;
 use crate::workspace::Workspace;
+
+/// How many lines of a failed command's output are told.
+const LAST_LINES: usize = 20;
 
 /// What setup left: fetched dependencies (read-only from now on), files and folders that every tree is given a copy of, and
 /// the base's build.
@@ -136,6 +139,29 @@ impl Preparation<'_> {
     ) -> Result<RunnerError, RunnerError> {
         let replacements = self.environment.replacements(workspace, &self.prepared.dependencies).await?;
         let tail = reading::tail(&outcome, &replacements);
-        Ok(RunnerError::Setup { command: command.to_owned(), exit: format!("{:?}", outcome.exit), tail })
+        let lines: Vec<&str> = tail.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = lines.iter().skip(lines.len().saturating_sub(LAST_LINES));
+        let tail = last.map(|line| format!("\n  {line}")).collect();
+        Ok(RunnerError::Setup { command: command.to_owned(), ended: self.ended(&outcome.exit), tail })
+    }
+
+    /// How a setup command ended, and what its reader does next.
+    fn ended(&self, exit: &Exit) -> String {
+        match exit {
+            Exit::Code(code @ (126 | 127)) => {
+                format!("exited with {code}: install what it calls (`gatewright doctor` says what this machine lacks)")
+            }
+            Exit::Code(code) => format!("exited with {code}: mend it, or what it fetches from"),
+            Exit::Signal(signal) => format!("was ended by signal {signal}: mend it"),
+            Exit::Limit(Limit::Wall) => {
+                let seconds = self.inputs.config.limits.setup_wall_seconds;
+                format!(
+                    "was ended after {seconds} s (limits.setup_wall_seconds): raise that if it is slow; setup has no input, so \
+                     that a question is never answered"
+                )
+            }
+            Exit::Limit(limit) => format!("was ended at its {limit} limit: raise it under [limits]"),
+            Exit::NotStarted(why) => format!("could not be started: {why}"),
+        }
     }
 }

@@ -54,7 +54,6 @@ impl Jobs for StoreJobs {
         std::future::pending().await
     }
 
-    /// What cannot be told leaves the job claimed; a later process takes it back.
     async fn report(&self, job: &CheckJob, end: Result<Evidence, FunctionError>) -> Result<(), RunnerError> {
         match end {
             Ok(evidence) => {

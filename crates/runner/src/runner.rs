@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use config::SandboxMode;
 use run_model::evidence::Evidence;
-use run_model::{Clock, FunctionError};
+use run_model::{Clock, ErrorName, FunctionError};
 use sandbox::Sandbox;
 use store::Store;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::bench::Bench;
 use crate::error::RunnerError;
@@ -17,8 +17,10 @@ use crate::inputs::Inputs;
 use crate::jobs::Jobs;
 use crate::queue::StoreJobs;
 
-/// After a failure of the store the runner looks for work again this much later.
-const LOOK_AGAIN_MS: i64 = 1_000;
+/// After a failure of the store the runner tries again this much later, then after twice as long each time.
+const TRY_AGAIN_MS: i64 = 1_000;
+/// How often it tries, about a minute long, before it gives up.
+const TRIES: u32 = 7;
 /// A build uses about this many cores.
 const CORES_PER_JOB: usize = 2;
 
@@ -48,8 +50,10 @@ pub enum End {
     Measured,
     /// It could not be measured, and that was reported.
     Unmeasured(String),
-    /// The claim was lost, or the end could not be told: another runner measures it again.
+    /// The claim was lost: another runner measures it again.
     Lost,
+    /// Nobody could be told how it ended, for this reason.
+    Untold(String),
     /// It was given back for another runner.
     GivenBack,
 }
@@ -65,6 +69,15 @@ impl<J: Jobs> Runner<J> {
     #[must_use]
     pub fn confining(self, confinement: Confinement) -> Self {
         Self { confinement: Some(confinement), ..self }
+    }
+
+    /// Claims one job and ends it; `None` if nothing was queued.
+    ///
+    /// # Errors
+    /// Only if the queue cannot be asked.
+    pub async fn run_once(&self) -> Result<Option<End>, RunnerError> {
+        let Some(claim) = self.jobs.claim().await? else { return Ok(None) };
+        Ok(Some(self.end(&claim).await))
     }
 
     /// How many jobs run at once here.
@@ -84,20 +97,38 @@ impl<J: Jobs> Runner<J> {
             }
         };
         told.unwrap_or_else(|error| {
-            tracing::warn!(job = %job.job_id, error = error.with_causes(), "the end of a job could not be told");
-            End::Lost
+            let reason = error.with_causes();
+            tracing::error!(job = %job.job_id, error = reason, "the end of a job could not be told");
+            End::Untold(reason)
         })
     }
 
     async fn tell(&self, claim: &J::Claim) -> Result<End, RunnerError> {
-        match self.measured(claim).await {
-            Ok(evidence) => self.jobs.report(claim, Ok(evidence)).await.map(|()| End::Measured),
-            Err(error) => {
-                let error: FunctionError = error.into();
-                let job = &self.jobs.job(claim).job_id;
-                tracing::info!(%job, error = error.message, "a job could not be measured");
-                let end = End::Unmeasured(error.message.clone());
-                self.jobs.report(claim, Err(error)).await.map(|()| end)
+        let error: FunctionError = match self.measured(claim).await {
+            Ok(evidence) => match self.insist(claim, Ok(evidence)).await {
+                // An error is smaller than evidence: where a disk is full, there may be room for it.
+                Err(error) if error.may_pass() => {
+                    let cure = "make room or mend the disk, then resume the run";
+                    let message = format!("the evidence could not be kept ({}): {cure}", error.with_causes());
+                    FunctionError::new(ErrorName::StoreUnavailable, message)
+                }
+                told => return told.map(|()| End::Measured),
+            },
+            Err(error) => error.into(),
+        };
+        let job = &self.jobs.job(claim).job_id;
+        tracing::info!(%job, error = error.message, "a job could not be measured");
+        let end = End::Unmeasured(error.message.clone());
+        self.insist(claim, Err(error)).await.map(|()| end)
+    }
+
+    /// Reports until it is heard, or until it has failed for a minute.
+    async fn insist(&self, claim: &J::Claim, end: Result<Evidence, FunctionError>) -> Result<(), RunnerError> {
+        let mut trouble = Trouble::default();
+        loop {
+            match self.jobs.report(claim, end.clone()).await {
+                Err(error) if error.may_pass() => trouble.wait_out(error, &*self.clock).await?,
+                told => return told,
             }
         }
     }
@@ -121,41 +152,82 @@ impl Runner {
     }
 
     /// Takes back what earlier processes had claimed, then works until it is dropped; `jobs` says that one was queued.
-    pub async fn run(self, jobs: Arc<Notify>) {
+    ///
+    /// Ends only if the store has failed for a minute, or a job broke off, with the reason: whoever waits for a check would
+    /// wait in vain. The next process takes back what was claimed.
+    pub async fn run(self, jobs: Arc<Notify>) -> String {
         self.bench.clear_all();
-        let (mut requeued, mut at_work) = (false, JoinSet::new());
+        let (mut requeued, mut at_work, mut trouble) = (false, JoinSet::new(), Trouble::default());
         loop {
             let claimed = if requeued { self.jobs.claim().await } else { self.jobs.take_back().await.map(|()| None) };
-            match claimed {
-                Ok(Some(job)) => {
-                    let runner = self.clone();
-                    at_work.spawn(async move { runner.end(&job).await });
-                }
-                Ok(None) if !requeued => requeued = true,
-                Ok(None) => {
-                    tokio::select! {
-                        () = jobs.notified() => {}
-                        Some(_) = at_work.join_next() => {}
+            let waited = match claimed {
+                Ok(claimed) => {
+                    trouble = Trouble::default();
+                    let nothing = claimed.is_none() && std::mem::replace(&mut requeued, true);
+                    if let Some(job) = claimed {
+                        let runner = self.clone();
+                        at_work.spawn(async move { runner.end(&job).await });
                     }
+                    if nothing { or_ended(jobs.notified(), &mut at_work).await } else { Ok(()) }
                 }
-                Err(error) => {
-                    tracing::warn!(error = error.with_causes(), "the runner tries again");
-                    self.clock.sleep_until(self.clock.now_ms() + LOOK_AGAIN_MS).await;
-                }
-            }
-            while at_work.len() >= Self::at_once() {
-                at_work.join_next().await;
+                Err(error) => trouble.wait_out(error, &*self.clock).await.map_err(|error| error.with_causes()),
+            };
+            let freed = match waited {
+                Ok(()) => free_hands(&mut at_work).await,
+                failed => failed,
+            };
+            if let Err(reason) = freed {
+                return reason;
             }
         }
     }
+}
 
-    /// Claims one job and ends it. `false` if nothing was queued.
-    ///
-    /// # Errors
-    /// Only if the store fails before a job is claimed.
-    pub async fn run_once(&self) -> Result<bool, RunnerError> {
-        let Some(job) = self.jobs.claim().await? else { return Ok(false) };
-        self.end(&job).await;
-        Ok(true)
+/// Waits until there is a job, or until one ends.
+async fn or_ended(queued: impl Future<Output = ()>, at_work: &mut JoinSet<End>) -> Result<(), String> {
+    tokio::select! {
+        () = queued => Ok(()),
+        Some(ended) = at_work.join_next() => told(ended),
+    }
+}
+
+/// Waits until one more job may run.
+async fn free_hands(at_work: &mut JoinSet<End>) -> Result<(), String> {
+    while at_work.len() >= Runner::<StoreJobs>::at_once() {
+        if let Some(ended) = at_work.join_next().await {
+            told(ended)?;
+        }
+    }
+    Ok(())
+}
+
+/// Why nobody knows how a job ended, if so.
+fn told(ended: Result<End, JoinError>) -> Result<(), String> {
+    match ended {
+        Ok(End::Untold(reason)) => Err(reason),
+        Ok(_) => Ok(()),
+        Err(broken) => Err(format!("a check broke off: {broken}")),
+    }
+}
+
+/// How often in a row the store has failed.
+#[derive(Default)]
+struct Trouble(u32);
+
+impl Trouble {
+    /// Waits before the next try; hands the error back where that was the last one.
+    async fn wait_out(&mut self, error: RunnerError, clock: &dyn Clock) -> Result<(), RunnerError> {
+        self.0 += 1;
+        if self.0 == TRIES {
+            return Err(error);
+        }
+        let seconds = (TRY_AGAIN_MS << (self.0 - 1)) / 1_000;
+        tracing::error!(
+            error = error.with_causes(),
+            seconds,
+            "the store does not answer the runner, which tries again"
+        );
+        clock.sleep_until(clock.now_ms() + seconds * 1_000).await;
+        Ok(())
     }
 }

@@ -5,4 +5,5 @@ mod measuring;
 mod preparing;
 mod refusing;
 mod reporting;
+mod telling;
 mod world;

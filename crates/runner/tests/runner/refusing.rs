@@ -28,9 +28,30 @@ async fn a_failing_setup_says_which_command_and_what_it_wrote() {
     let mut project = Project::plain("true");
     project.config.setup = vec![command("fetch", "echo cannot fetch >&2; exit 4")];
     let (name, message) = world.measure(&project).await.unwrap_err();
-    assert_eq!(name, "InvalidInput");
-    assert!(message.contains("echo cannot fetch") && message.contains("Code(4)"), "{message}");
-    assert!(message.ends_with("\ncannot fetch"), "{message}");
+    assert_eq!(name, "NotMeasurable");
+    let line = project.config.setup[0].command.clone();
+    assert_eq!(
+        message,
+        format!("setup command `{line}` exited with 4: mend it, or what it fetches from\n  cannot fetch")
+    );
+}
+
+#[tokio::test]
+async fn a_setup_that_asks_or_hangs_is_told_as_such() {
+    let mut world = World::new().await;
+    let mut project = Project::plain("true");
+    project.config.limits.setup_wall_seconds = 1;
+    project.config.setup = vec![command("ask", "seq 30; echo 'Password:'; sleep 600")];
+    let (name, message) = world.measure(&project).await.unwrap_err();
+    assert_eq!(name, "NotMeasurable");
+    assert!(message.contains("was ended after 1 s (limits.setup_wall_seconds)"), "{message}");
+    assert!(message.contains("a question is never answered") && message.ends_with("\n  30\n  Password:"), "{message}");
+    assert_eq!(message.lines().count(), 21, "{message}");
+    // What asks where nobody answers goes on at once.
+    project.config.setup =
+        vec![command("ask", "read answer || echo unanswered; test \"$GIT_TERMINAL_PROMPT$CI\" = 0true && exit 3")];
+    let (_, message) = world.measure(&project).await.unwrap_err();
+    assert!(message.contains("exited with 3") && message.ends_with("unanswered"), "{message}");
 }
 
 #[tokio::test]
@@ -60,7 +81,7 @@ async fn a_damaged_archive_is_not_measured() {
     let mut world = World::new().await;
     let job = world.queue(&Project::plain("true")).await;
     world.store.put_object(&job.snapshot.archive_key, b"something else".to_vec()).await.unwrap();
-    assert!(world.runner.run_once().await.unwrap());
+    assert!(world.runner.run_once().await.unwrap().is_some());
     let (name, message) = world.end(&job).await.unwrap().unwrap_err();
     assert_eq!(name, "Internal");
     assert!(message.contains("snapshot.tar.gz cannot be read: its hash is"), "{message}");
@@ -77,7 +98,7 @@ async fn an_archive_that_is_larger_than_its_manifest_says_is_not_unpacked() {
     job.job_id = run_model::JobId::new("bomb").unwrap();
     job.priority = run_model::run::Priority::Critical;
     world.store.put_job(job.clone(), "token", store::NewEvent::new("checks.queued", "the checks run")).await.unwrap();
-    assert!(world.runner.run_once().await.unwrap());
+    assert!(world.runner.run_once().await.unwrap().is_some());
     let (name, message) = world.end(&job).await.unwrap().unwrap_err();
     assert_eq!(name, "PolicyRefused");
     assert!(message.starts_with("the snapshot's archive is not unpacked: it unpacks to more than"), "{message}");
@@ -111,7 +132,7 @@ async fn an_input_that_was_written_over_is_not_measured_with() {
             .put_job(job.clone(), "token", store::NewEvent::new("checks.queued", "the checks run"))
             .await
             .unwrap();
-        assert!(world.runner.run_once().await.unwrap());
+        assert!(world.runner.run_once().await.unwrap().is_some());
         let (_, message) = world.end(&job).await.unwrap().unwrap_err();
         assert!(message.contains(&format!("object {key} is damaged")), "{message}");
     }
@@ -120,7 +141,7 @@ async fn an_input_that_was_written_over_is_not_measured_with() {
 #[tokio::test]
 async fn without_a_job_nothing_is_run() {
     let world = World::new().await;
-    assert!(!world.runner.run_once().await.unwrap());
+    assert!(world.runner.run_once().await.unwrap().is_none());
 }
 
 #[tokio::test]

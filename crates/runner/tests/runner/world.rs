@@ -26,7 +26,7 @@ pub(crate) struct World {
     pub(crate) runner: Runner,
     pub(crate) state: PathBuf,
     jobs: u32,
-    _attachment: Attachment,
+    attachment: Attachment,
     _folder: tempfile::TempDir,
 }
 
@@ -54,9 +54,15 @@ impl World {
         let store = Store::new(&attachment.sdk_config(), Names::for_stage("local"), clock.clone(), randomness);
         store.create_table_and_bucket().await.unwrap();
         store.ensure_signing_secret().await.unwrap();
-        let sandbox = Sandbox::with_child(Path::new(env!("CARGO_BIN_EXE_runner-child")));
-        let runner = Runner::new(store.clone(), sandbox, state.clone(), clock, NAME);
-        Self { store, runner, state, jobs: 0, _attachment: attachment, _folder: folder }
+        let runner = Runner::new(store.clone(), sandbox(), state.clone(), clock, NAME);
+        Self { store, runner, state, jobs: 0, attachment, _folder: folder }
+    }
+
+    /// A store whose table is not there, and a state folder for whoever uses it.
+    pub(crate) fn store_without_a_table(&self, clock: &VirtualClock) -> (Store, PathBuf) {
+        let (names, randomness) = (Names::for_stage("nowhere"), Arc::new(SeededRandomness::new(3)));
+        let store = Store::new(&self.attachment.sdk_config(), names, Arc::new(clock.clone()), randomness);
+        (store, self.state.join("nowhere"))
     }
 
     /// Queues a job for a project.
@@ -99,7 +105,7 @@ impl World {
     /// Queues a job, has it run, and says how it ended.
     pub(crate) async fn measure(&mut self, project: &Project) -> End {
         let job = self.queue(project).await;
-        assert!(self.runner.run_once().await.unwrap());
+        assert!(self.runner.run_once().await.unwrap().is_some());
         self.end(&job).await.unwrap()
     }
 
@@ -111,6 +117,10 @@ impl World {
             Err(error) => Err(error),
         })
     }
+}
+
+pub(crate) fn sandbox() -> Sandbox {
+    Sandbox::with_child(Path::new(env!("CARGO_BIN_EXE_runner-child")))
 }
 
 fn evidence_of(result: &Value) -> ArtefactRef {
