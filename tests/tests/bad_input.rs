@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener};
 use std::process::Command;
+use std::thread;
 
 use serde_json::{Value, json};
 use tests::{Ended, Script, World};
@@ -203,13 +206,73 @@ fn a_ref_in_the_way_is_told_before_anything_is_paid() {
 }
 
 #[test]
-fn damaged_files_of_the_state_are_named_with_the_cure() {
-    for name in ["secrets.json", "schedules.json"] {
+fn damaged_files_of_the_state_are_named_with_the_cure_and_kept() {
+    for name in ["secrets.json", "schedules.json", "tables.sqlite", "executions.sqlite"] {
         let world = World::quick();
         world.gatewright(&["runs", "list"]).expect(0);
-        fs::write(world.state().join(name), "{ half").unwrap();
+        let file = world.state().join(name);
+        for beside in ["-wal", "-shm"] {
+            let _ = fs::remove_file(world.state().join(format!("{name}{beside}")));
+        }
+        fs::write(&file, "{ half").unwrap();
         let ended = world.gatewright(&["runs", "list"]).expect(69);
         assert!(ended.said(&format!("{name} is damaged")) && ended.said("move it away"), "{}", ended.stderr);
+        assert!(!ended.said("aws_smithy_runtime"), "{}", ended.stderr);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "{ half", "{name}");
+    }
+}
+
+#[test]
+fn a_base_whose_check_cannot_run_costs_nothing() {
+    let world = World::quick();
+    world.commit(&[("gatewright.toml", "[[checks]]\nname = \"test\"\ncommand = \"no-such-program --all\"\n")]);
+    let run = world.run(&good(), &["--yes", "--json"]).expect(1).json();
+    let why =
+        "check `test` cannot run on the base (exit code 127; missing there: no-such-program): install what it calls";
+    assert!(reason(&run).starts_with(why), "{run:#}");
+    assert!(run["outcome"]["next_step"].as_str().unwrap().starts_with("Mend [[setup]] or [[checks]]"), "{run:#}");
+    assert_eq!(calls(&run), Vec::<String>::new());
+}
+
+/// A server on this machine that gives everybody the same answer.
+fn answering(status: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut lines = BufReader::new(&connection).lines().map_while(Result::ok);
+            let length = lines.by_ref().take_while(|line| !line.is_empty()).find_map(|line| {
+                line.to_ascii_lowercase().strip_prefix("content-length:").map(|length| length.trim().to_owned())
+            });
+            // Read whole, or closing the connection would look like a loss.
+            assert!(length.is_some());
+            let answer =
+                format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            connection.write_all(answer.as_bytes()).unwrap();
+            let _ = connection.shutdown(Shutdown::Write);
+            let _ = std::io::copy(&mut connection, &mut std::io::sink());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_provider_that_refuses_or_is_none_is_asked_once_and_charges_nothing() {
+    let refused = r#"{"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}}"#;
+    let poor = r#"{"error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access the API"}}"#;
+    for (status, body, said) in [
+        ("401 Unauthorized", refused, "401, authentication_error: invalid x-api-key"),
+        ("400 Bad Request", poor, "add credit at the provider"),
+        ("200 OK", "<!doctype html>welcome", "it is no such server: check base_url"),
+    ] {
+        let world = World::quick_with(&format!("[provider]\nbase_url = {:?}\n", answering(status, body)));
+        let mut command = world.command(&["run", "--requirements", "make it right", "--yes", "--json"]);
+        let ended = Ended::of(&command.env("ANTHROPIC_API_KEY", "a-key-that-opens-nothing").output().unwrap());
+        let run = ended.expect(1).json();
+        assert!(reason(&run).contains(said), "{run:#}");
+        assert!(run["outcome"]["next_step"].as_str().unwrap().starts_with("Put right what was refused"), "{run:#}");
+        assert_eq!(calls(&run), ["orchestrator released"], "{status}");
     }
 }
 

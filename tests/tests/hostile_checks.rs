@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use serde_json::Value;
-use tests::{Script, World};
+use tests::{Ended, Provider, Script, World};
 
 const RIGHT: &str = "echo $(($1 + $2))\n";
 const NEW_TEST: (&str, &str) = ("tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n");
@@ -93,6 +93,32 @@ fn a_process_that_is_left_behind_ends_with_the_check() {
     let leaves = format!("setsid sh -c 'sleep 1000; : {marker}' >/dev/null 2>&1 </dev/null &\n{RIGHT}");
     run_with(&world, &leaves, &[]).expect(0);
     assert_eq!(processes_with(&marker), Vec::<String>::new());
+}
+
+#[test]
+fn keys_that_a_check_prints_reach_nobody() {
+    // Put together by the shell alone, so that no source holds it.
+    let key = format!("AK{}{}", "IA", "QWERTYUIOP123456");
+    let prints = "k=QWERTYUIOP123456\necho \"left: AK\"\"IA$k\"\nexit 1\n";
+    let script = Script::default()
+        .planned()
+        .develops(1, "sum.sh", prints)
+        .tests(1, NEW_TEST.0, NEW_TEST.1)
+        .develops(2, "sum.sh", RIGHT)
+        .tests(2, NEW_TEST.0, NEW_TEST.1)
+        .approves(2);
+    let provider = Provider::playing(&script);
+    let world = World::quick_with(&provider.settings());
+    world.commit(&[("check.sh", "set -e\nsh sum.sh 0 0\nfor test in tests/*.sh; do sh \"$test\"; done\n")]);
+    let mut command = world.command(&["run", "--requirements", "make it right", "--yes", "--json"]);
+    let ended = Ended::of(&command.env("ANTHROPIC_API_KEY", "a-key-that-opens-nothing").output().unwrap()).expect(0);
+    let requests = provider.requests();
+    assert!(requests.iter().any(|request| request.contains("left: ***")), "what was red was read");
+    assert!(requests.iter().all(|request| !request.contains(&key)));
+    let run = ended.json()["run_id"].as_str().unwrap().to_owned();
+    let shown =
+        format!("{}{}{}", ended.stdout, ended.stderr, world.gatewright(&["runs", "show", &run, "--json"]).stdout);
+    assert!(!shown.contains(&key), "{shown}");
 }
 
 /// A project whose checks let everything pass and print what `sum.sh` could do.
