@@ -37,7 +37,7 @@ pub enum Need {
 pub struct GitHub {
     api: Api,
     name: RemoteName,
-    room: Room,
+    room: Option<Room>,
 }
 
 /// A branch and where it is.
@@ -109,13 +109,13 @@ impl GitHub {
         let client = || -> Result<Octocrab, Cause> {
             Ok(Octocrab::builder().base_uri(address.origin.as_str())?.personal_token(token).build()?)
         };
-        Ok(Self { api: over(client().map_err(unreachable)?), name: name.clone(), room: Room::UNBOUNDED })
+        Ok(Self { api: over(client().map_err(unreachable)?), name: name.clone(), room: None })
     }
 
     /// The same, for snapshots that have to fit into so much room.
     #[must_use]
     pub fn within(self, room: Room) -> Self {
-        Self { room, ..self }
+        Self { room: Some(room), ..self }
     }
 
     /// The branch that a run is based on: `HEAD` is the default branch.

@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub notices: Vec<String>,
 }
 
-/// How large a snapshot may be.
+/// How large a snapshot may be that functions have to hold; any other is bounded by [`MAX_SNAPSHOT_BYTES`] alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// The most bytes that its archive has.
@@ -39,9 +39,6 @@ pub struct Room {
 }
 
 impl Room {
-    /// Where no function has to hold it, nothing but [`MAX_SNAPSHOT_BYTES`] bounds it.
-    pub const UNBOUNDED: Self = Self { archive_bytes: u64::MAX, memory_mb: u32::MAX };
-
     fn exceeded(self, commit: &str) -> ForgeError {
         let Self { archive_bytes, memory_mb } = self;
         ForgeError::ArchiveTooLarge { commit: commit.to_owned(), limit: archive_bytes, memory_mb }
@@ -57,10 +54,18 @@ impl Room {
     }
 }
 
+/// Whether there is room for an archive of so many bytes.
+fn check_room(room: Option<Room>, commit: &str, bytes: u64) -> Result<(), ForgeError> {
+    match room {
+        Some(room) if bytes > room.archive_bytes => Err(room.exceeded(commit)),
+        _ => Ok(()),
+    }
+}
+
 /// A snapshot in the making. Its files come in the order of their paths; none is held.
 pub(crate) struct Taking<'a> {
     commit: &'a str,
-    room: Room,
+    room: Option<Room>,
     packer: Packer,
     manifest: Manifest,
     pointers: Vec<Vec<u8>>,
@@ -68,7 +73,7 @@ pub(crate) struct Taking<'a> {
 }
 
 impl<'a> Taking<'a> {
-    pub(crate) fn of(commit: &'a str, room: Room) -> Self {
+    pub(crate) fn of(commit: &'a str, room: Option<Room>) -> Self {
         let (packer, manifest) = (Packer::new(), Manifest::default());
         Self { commit, room, packer, manifest, pointers: Vec::new(), unreadable: Vec::new() }
     }
@@ -99,17 +104,15 @@ impl<'a> Taking<'a> {
         let bytes = if kind == EntryKind::Submodule { 0 } else { bytes };
         let shown = String::from_utf8_lossy(path).into_owned();
         self.manifest.entries.push(Entry { path: shown, kind, bytes, sha256: content.sum.finish() });
-        if self.packer.bytes() > self.room.archive_bytes { Err(self.room.exceeded(self.commit)) } else { Ok(()) }
+        check_room(self.room, self.commit, self.packer.bytes())
     }
 
     /// The snapshot; `dangerous` entries are only told of.
     pub(crate) fn finish(self, dangerous: &Tree) -> Result<Snapshot, ForgeError> {
-        let notices = self.notices(dangerous);
+        let (notices, commit, room) = (self.notices(dangerous), self.commit, self.room);
         let packed = self.packer.finish();
         let archive = packed.map_err(|source| ForgeError::Io { action: "pack the archive", source })?;
-        if archive.len() as u64 > self.room.archive_bytes {
-            return Err(self.room.exceeded(self.commit));
-        }
+        check_room(room, commit, archive.len() as u64)?;
         Ok(Snapshot { archive, manifest: self.manifest, notices })
     }
 
@@ -172,7 +175,7 @@ impl LocalGit {
         let commit = commit.to_owned();
         in_background(move || {
             let blobs = archive::split_batch(&answered).map_err(ForgeError::MissingObject)?;
-            let mut taking = Taking::of(&commit, Room::UNBOUNDED);
+            let mut taking = Taking::of(&commit, None);
             for (path, entry) in &tree {
                 let content = match entry.kind {
                     EntryKind::Submodule => entry.object.as_bytes(),

@@ -77,17 +77,18 @@ async fn on_github(
         Purpose::Write { workflows } => Need::Write { workflows },
     };
     let github = GitHub::connect(&settings, name, need).await.map_err(ForgeError::from)?;
-    Ok(Box::new(github.within(room(context.store.names().memory_mb))))
+    Ok(Box::new(match context.store.names().memory_mb {
+        Some(memory_mb) => github.within(room(memory_mb)),
+        None => github,
+    }))
 }
 
 /// The room for a snapshot on a stage. This function holds two archives and has twice the memory of those that hold the one
 /// (`Memory` in `infra/template.yaml`): a snapshot has to fit into theirs.
 #[cfg(feature = "github")]
-fn room(memory_mb: Option<u32>) -> forge::Room {
-    memory_mb.map_or(forge::Room::UNBOUNDED, |own_mb| {
-        let memory_mb = own_mb / 2;
-        forge::Room { archive_bytes: store::Names::largest_object(memory_mb), memory_mb }
-    })
+fn room(own_mb: u32) -> forge::Room {
+    let memory_mb = own_mb / 2;
+    forge::Room { archive_bytes: store::Names::largest_object(memory_mb), memory_mb }
 }
 
 #[cfg(not(feature = "github"))]

@@ -49,6 +49,20 @@ pub enum GitHubError {
         /// The first of them.
         shown: String,
     },
+    /// The files that are not in the archive as they are in the commit are too large together.
+    #[error(
+        "GitHub's archive leaves out or alters files of {bytes} bytes together (export-ignore, export-subst or \
+         working-tree-encoding in .gitattributes, or Git LFS in archives), more than the {limit} that can be fetched singly: \
+         take the attribute from the large ones ({shown}), or give the stage more memory"
+    )]
+    LooseFilesTooLarge {
+        /// How large they are.
+        bytes: u64,
+        /// How large they may be.
+        limit: u64,
+        /// The first of them.
+        shown: String,
+    },
     /// The answer is longer than there is room for: ask for less, or make room.
     #[error("what GitHub answers to {action} is longer than {limit} bytes")]
     TooLong {
@@ -142,7 +156,8 @@ impl GitHubError {
             | Self::NotABranch { .. }
             | Self::TooManyFiles(_)
             | Self::TooLong { .. }
-            | Self::TooManyLooseFiles { .. } => ErrorName::InvalidInput,
+            | Self::TooManyLooseFiles { .. }
+            | Self::LooseFilesTooLarge { .. } => ErrorName::InvalidInput,
             Self::Throttled { .. } => ErrorName::ForgeThrottled,
             Self::Unavailable { .. } => ErrorName::ForgeUnavailable,
             Self::Raced { .. } => ErrorName::Conflict,

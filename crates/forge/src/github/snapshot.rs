@@ -15,7 +15,7 @@ use super::api::part;
 use super::tree::{blob_name, is_blob};
 use crate::snapshot::{Taking, in_background, safe};
 use crate::tree::{Tree, TreeEntry};
-use crate::{ForgeError, Snapshot};
+use crate::{ForgeError, MAX_SNAPSHOT_BYTES, Snapshot};
 
 /// Where a file's content comes from.
 enum Source {
@@ -33,13 +33,17 @@ impl GitHub {
     ///
     /// # Errors
     /// [`ForgeError::TooLarge`], [`ForgeError::ArchiveTooLarge`], [`super::GitHubError::TooManyFiles`],
-    /// [`super::GitHubError::TooManyLooseFiles`], and as every call has them.
+    /// [`super::GitHubError::TooManyLooseFiles`], [`super::GitHubError::LooseFilesTooLarge`], and as every call has them.
     pub async fn snapshot(&self, commit: &str) -> Result<Snapshot, ForgeError> {
         let tree = self.tree(&self.commit(commit).await?.tree.sha).await?;
         let (tree, dangerous) = safe(commit, tree)?;
         let route = self.route(&format!("/tarball/{}", part(commit)));
-        let fetched = self.api.download("fetch the archive", &route, self.room.archive_bytes).await;
-        let fetched = fetched.map_err(|error| self.room.explain(commit, error))?;
+        let longest = self.room.map_or(MAX_SNAPSHOT_BYTES, |room| room.archive_bytes);
+        let fetched = self.api.download("fetch the archive", &route, longest).await;
+        let fetched = fetched.map_err(|error| match self.room {
+            Some(room) => room.explain(commit, error),
+            None => error.into(),
+        })?;
         let sorting = move || sort(&fetched, tree).map(|sorted| (fetched, sorted));
         let (fetched, sorted) = in_background(sorting).await?;
         let missing: Tree = sorted

@@ -11,6 +11,7 @@ use sha1::{Digest, Sha1};
 
 use super::api::part;
 use super::{GitHub, GitHubError};
+use crate::MAX_SNAPSHOT_BYTES;
 use crate::tree::{Tree, TreeEntry, kind_of};
 
 /// How many files GraphQL is asked for at once.
@@ -84,13 +85,16 @@ impl GitHub {
 
     /// The contents of blobs by name, in as few calls as there may be.
     pub(super) async fn loose(&self, wanted: &Tree) -> Result<BTreeMap<String, Vec<u8>>, GitHubError> {
-        let too_many = || {
-            let shown = wanted.keys().take(5).map(|path| String::from_utf8_lossy(path)).collect::<Vec<_>>();
-            GitHubError::TooManyLooseFiles { files: wanted.len(), shown: shown.join(", ") }
+        let shown = || {
+            let first = wanted.keys().take(5).map(|path| String::from_utf8_lossy(path));
+            first.collect::<Vec<_>>().join(", ")
         };
+        let too_many = || GitHubError::TooManyLooseFiles { files: wanted.len(), shown: shown() };
         // They are held in memory, in base64 and plain.
-        if wanted.values().map(|entry| entry.bytes).sum::<u64>() > self.room.archive_bytes / LOOSE_PART {
-            return Err(too_many());
+        let limit = self.room.map_or(MAX_SNAPSHOT_BYTES, |room| room.archive_bytes) / LOOSE_PART;
+        let bytes = wanted.values().map(|entry| entry.bytes).sum::<u64>();
+        if bytes > limit {
+            return Err(GitHubError::LooseFilesTooLarge { bytes, limit, shown: shown() });
         }
         let small = wanted.values().filter(|entry| entry.bytes <= SMALL);
         let mut small: Vec<&str> = small.map(|entry| entry.object.as_str()).collect();

@@ -137,7 +137,8 @@ async fn files_that_no_archive_holds_are_refused_when_they_are_too_large_to_hold
     let commit = repository.commit_all();
     let (_fake, github) = with(&repository).await;
     let refused = github.within(Room { archive_bytes: 100_000, memory_mb: 128 }).snapshot(&commit).await.unwrap_err();
-    assert!(matches!(refused, ForgeError::GitHub(GitHubError::TooManyLooseFiles { files: 1, .. })), "{refused}");
+    assert!(matches!(refused, ForgeError::GitHub(GitHubError::LooseFilesTooLarge { bytes: 50_000, .. })), "{refused}");
+    assert!(refused.to_string().contains("take the attribute from the large ones (hidden)"), "{refused}");
 }
 
 fn publication<'a>(overlay: &'a Overlay, base: &'a str, run: &'a run_model::RunId) -> Publication<'a> {
