@@ -378,7 +378,8 @@ async fn open_services(
     let tables = at("tables.sqlite");
     let commit_hook = commits.hook_of_log();
     let dynamodb = DynamoDb::open(&tables, commits).map_err(|error| match dynamodb::is_damage(&error) {
-        true => OpenError::Damaged { path: tables, source: io::Error::other(error) },
+        // What the database says of it is about keys that nobody has.
+        true => OpenError::Damaged { path: tables, source: io::ErrorKind::InvalidData.into() },
         false => OpenError::Tables { path: tables, source: Box::new(error) },
     })?;
     let sources = SecretSources {

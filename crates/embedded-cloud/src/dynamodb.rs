@@ -309,7 +309,9 @@ fn without_position(message: &str) -> &str {
 /// Whether the file holds what nobody wrote there. The database passes SQLite's words on and no code.
 pub(crate) fn is_damage(error: &DynoxideError) -> bool {
     let said = error.to_string();
-    ["file is not a database", "database disk image is malformed"].iter().any(|known| said.contains(known))
+    ["file is not a database", "not a valid SQLite database", "database disk image is malformed"]
+        .iter()
+        .any(|known| said.contains(known))
 }
 
 /// DynamoDB counts the validation errors of single-item writes in front of their text.

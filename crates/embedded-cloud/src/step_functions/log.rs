@@ -17,7 +17,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::records;
-use crate::durable::damaged;
 
 /// The thread that commits what waits together.
 const THREAD: &str = "step-functions-log";
@@ -59,11 +58,12 @@ pub enum LogError {
         source: Arc<rusqlite::Error>,
     },
     /// The file holds what nobody wrote there: put a copy back, or go without what it held.
-    #[error("{}", damaged(path, source))]
+    #[error("{} is damaged: put a copy of it back, or move it away and go without what it held", path.display())]
     Damaged {
         /// The log's file, left as it was.
         path: PathBuf,
         /// What SQLite said.
+        #[source]
         source: Arc<rusqlite::Error>,
     },
     /// Another version of this program wrote the file.

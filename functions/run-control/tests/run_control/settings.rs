@@ -109,10 +109,10 @@ async fn settings_that_came_with_the_request_on_one_machine_stay() {
 #[tokio::test]
 async fn a_requirement_that_no_model_could_read_is_refused_before_setup() {
     let long = "word ".repeat(150_000);
-    for settings in [json!({ "config": config() }), json!({})] {
-        let mut asked = settings.clone();
-        asked["requirements"] = long.clone().into();
-        let world = on(&[("gatewright.toml", FILE)], asked).await;
+    let here = json!({ "repository": "/r", "requirements": long, "config": config() });
+    let on_a_stage = json!({ "requirements": long });
+    for (world, asked) in [(World::new().await, here), (World::on_stage("dev").await, on_a_stage)] {
+        let world = over(world, &[("gatewright.toml", FILE)], asked).await;
         let error = world.act("read-settings", json!({})).await.unwrap_err();
         assert_eq!(error.name, ErrorName::InvalidInput);
         assert!(error.message.starts_with("requirements: takes about 250000 tokens"), "{error}");
