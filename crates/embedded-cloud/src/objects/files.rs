@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::durable::{DurableWriter, create_folder, sync_parent};
+use crate::durable::{DurableWriter, create_folder, damaged, sync_parent};
 
 /// What may stand in a file name as it is. The dot may not: `.` and `..` are keys like any other.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
@@ -178,7 +178,9 @@ fn open_object(path: &Path) -> io::Result<Option<(ObjectHead, BufReader<File>)>>
     let mut reader = BufReader::new(file);
     let mut first_line = Vec::new();
     reader.read_until(b'\n', &mut first_line)?;
-    Ok(Some((serde_json::from_slice(&first_line)?, reader)))
+    let head = serde_json::from_slice(&first_line)
+        .map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, damaged(path, &problem)))?;
+    Ok(Some((head, reader)))
 }
 
 fn collect_keys(folder: &Path, start: &str, keys: &mut Vec<String>) -> io::Result<()> {
@@ -214,6 +216,21 @@ mod tests {
 
     fn head() -> ObjectHead {
         ObjectHead { etag: etag_of(b""), size: 0, modified_ms: 0, headers: BTreeMap::new() }
+    }
+
+    #[test]
+    fn a_damaged_object_is_named_with_the_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = files(folder.path());
+        files.create_bucket("b").unwrap();
+        files.put(("b", "a"), b"", &head(), Overwrite::No).unwrap();
+        let path = folder.path().join("objects/b/a");
+        fs::write(&path, "{ half").unwrap();
+        let said = open_object(&path).unwrap_err().to_string();
+        assert!(
+            said.starts_with(&format!("{} is damaged (", path.display())) && said.contains("move it away"),
+            "{said}"
+        );
     }
 
     #[test]
