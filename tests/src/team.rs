@@ -173,7 +173,8 @@ async fn stand_before_the_gate(store: &Store, run_id: &RunId) {
     let change = store.put_json(run_id, &ChangeSet { base_commit: COMMIT.into(), overlay }).await.unwrap();
     let (purpose, tree_sha256) = (Purpose::Baseline, Sha256::of(b"the base"));
     let (schema, commands, layers) = (EVIDENCE_SCHEMA, Vec::new(), Vec::new());
-    let baseline = Evidence { schema, purpose, tree_sha256, overlay_sha256: None, commands, layers };
+    let baseline =
+        Evidence { schema, purpose, tree_sha256, overlay_sha256: None, commands, layers, toolchain: String::new() };
     let baseline = store.put_json(run_id, &baseline).await.unwrap();
     let mut empty = GzEncoder::new(Vec::new(), Compression::fast());
     empty.write_all(&[0; 1024]).unwrap();
