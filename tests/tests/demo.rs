@@ -124,7 +124,9 @@ fn a_neutralised_edit_fails_the_held_out_test_whatever_the_crew_says() {
 
 #[test]
 fn a_check_that_always_fails_is_never_green() {
-    let world = demo::world(&[("gatewright.toml", &settings("false"))]);
+    // A base that fails before any test ran would otherwise be the end.
+    let settings = settings("false").replace("[project]\n", "[project]\nbase_may_fail = true\n");
+    let world = demo::world(&[("gatewright.toml", &settings)]);
     let provider = demo::play(&world, "scripted", &demo::recording());
     run(&world, &provider, &["--yes"]).expect(3);
     assert_eq!(world.branches(), Vec::<String>::new());
