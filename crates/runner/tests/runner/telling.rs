@@ -38,7 +38,7 @@ impl Jobs for Deaf {
             Input::Archive => &job.snapshot.archive_key,
             Input::Manifest => &job.snapshot.manifest_key,
             Input::Settings => &job.config_key,
-            Input::Overlay | Input::HeldOut => job.overlay_key.as_ref().unwrap(),
+            Input::Overlay | Input::HeldOut | Input::Setup => job.overlay_key.as_ref().unwrap(),
         };
         Ok(self.store.get_object(key).await?)
     }
