@@ -47,6 +47,21 @@ fn an_unknown_project_gets_a_file_in_which_one_command_is_left_to_write() {
     assert!(begun.said("checks[0].command"), "{}", begun.stderr);
 }
 
+#[test]
+fn what_git_misses_is_said_with_the_command_that_helps() {
+    let world = World::with(&[("backend/Cargo.toml", "[package]\nname = \"a\"\n"), ("README.md", "")]);
+    let (repository, below) = (world.repository(), world.repository().join("backend"));
+    let inside = world.gatewright(&["init", "--repo", below.to_str().unwrap()]).expect(65);
+    let cure = format!("`gatewright init --repo {} --root backend`", repository.canonicalize().unwrap().display());
+    assert!(inside.said(&cure) && !below.join("gatewright.toml").exists(), "{}", inside.stderr);
+    let bare = world.outside("bare", &[("Makefile", "check:\n")]);
+    let none = world.gatewright(&["init", "--repo", bare.to_str().unwrap()]).expect(0);
+    assert!(none.said("no git repository yet") && none.said("saw    Makefile: perhaps"), "{}", none.stdout);
+    std::process::Command::new("git").args(["init", "--quiet"]).current_dir(&bare).status().unwrap();
+    let empty = world.gatewright(&["init", "--force", "--repo", bare.to_str().unwrap()]).expect(0);
+    assert!(empty.said("there is no commit yet"), "{}", empty.stdout);
+}
+
 const PYTHON: &[(&str, &str)] =
     &[("api/requirements.txt", "x\n"), ("api/tests/test_a.py", "def test_a():\n    pass\n")];
 const NODE: (&str, &str) = ("web/package.json", "{\"scripts\": {\"test\": \"jest\"}}");

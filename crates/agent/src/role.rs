@@ -3,6 +3,8 @@
 use run_model::RepoPath;
 use serde_json::Value;
 
+use crate::ports::ToolSpec;
+
 /// A role as its function defines it.
 #[derive(Clone, Copy, Debug)]
 pub struct Role {
@@ -16,6 +18,13 @@ pub struct Role {
     pub writes: Writes,
     /// JSON Schema of its output, usually [`crate::schema_of`] of a type of the run model.
     pub output_schema: fn() -> Value,
+}
+
+impl Role {
+    /// The tools as the model sees them, `submit` last.
+    pub fn tool_specs(&self) -> Vec<ToolSpec> {
+        crate::tools::specs(self)
+    }
 }
 
 /// The tools a role can have.

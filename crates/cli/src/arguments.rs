@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use embedded_cloud::EventPattern;
 
 use crate::aws::arguments::AwsCommand;
@@ -66,6 +67,25 @@ pub(crate) enum Command {
     },
     /// Say what is missing on this machine and how to get it
     Doctor,
+    /// Make room: remove what no run needs that is at work, waits or can be resumed
+    Clean(CleanOptions),
+    /// Who the agents are
+    Agents {
+        #[command(subcommand)]
+        command: AgentsCommand,
+    },
+    /// Recordings of models' answers
+    Cassettes {
+        #[command(subcommand)]
+        command: CassettesCommand,
+    },
+    /// Print what completes commands in a shell: source it, or put it where the shell looks
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
     /// Work on a stage in an AWS account, with the credentials and the region of the environment
     Aws {
         #[command(subcommand)]
@@ -101,6 +121,7 @@ pub(crate) struct DemoOptions {
 }
 
 #[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("requirement").required(true).args(["text", "requirements"]))]
 pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) at: At,
@@ -111,8 +132,11 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "OWNER/NAME")]
     pub(crate) repository: Option<String>,
     /// What should be different: the text, @FILE, or - for standard input
+    #[arg(value_name = "TEXT|@FILE|-")]
+    pub(crate) text: Option<String>,
+    /// The same, named
     #[arg(long, value_name = "TEXT|@FILE|-")]
-    pub(crate) requirements: String,
+    pub(crate) requirements: Option<String>,
     /// The commit, branch or tag to work on [default: HEAD]
     #[arg(long, value_name = "REF")]
     pub(crate) base: Option<String>,
@@ -142,8 +166,12 @@ pub(crate) struct RunOptions {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
     /// The newest runs, a line each
-    List,
-    /// One run: what it is about, where it stands, what it measured
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One run as a story: what was asked, what each round measured, who decided, what it cost
     Show {
         /// The run
         run: String,
@@ -155,6 +183,33 @@ pub(crate) enum RunsCommand {
     Events {
         /// The run
         run: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// A run's whole change, as git writes it
+    Diff {
+        /// The run
+        run: String,
+        /// Only how many lines came and went, by file
+        #[arg(long)]
+        stat: bool,
+    },
+    /// What a run's checks printed: on the base, in each round, on the whole change
+    Logs {
+        /// The run
+        run: String,
+        /// Of this task's rounds alone
+        #[arg(long, value_name = "TASK")]
+        task: Option<String>,
+    },
+    /// A run as a page for a browser: one file, without scripts, that opens from the disk
+    Report {
+        /// The run
+        run: String,
+        /// The file to write [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
     /// What a run cost, per role, and what AWS would charge for it
     Cost {
@@ -205,6 +260,38 @@ pub(crate) enum GatesCommand {
     Approve(Decision),
     /// Say no
     Deny(Decision),
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct CleanOptions {
+    /// A run that ended longer ago is not going to be resumed: days (30d) or hours (12h)
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = crate::clean::age_ms)]
+    pub(crate) older_than: i64,
+    /// Also what runs left that ended longer ago: changes, evidence, snapshots; their records and events stay
+    #[arg(long)]
+    pub(crate) runs: bool,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentsCommand {
+    /// Each agent: what it may do, what it is shown, which model plays it and at what price
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CassettesCommand {
+    /// Which turns of a recording were asked with another prompt, or other tools, than the roles have now
+    Stale {
+        /// The recording
+        file: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]

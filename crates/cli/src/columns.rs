@@ -34,20 +34,21 @@ pub(crate) fn broken(text: &str, width: usize, margin: usize) -> String {
 
 /// A line broken between words, and within one that is too long; every line but the first begins with `margin`.
 pub(crate) fn wrapped(line: &str, width: usize, margin: &str) -> String {
-    let mut rest: Vec<char> = line.chars().collect();
-    let mut lines = Vec::new();
-    let (mut begin, room) = (String::new(), |begin: &str| width.saturating_sub(begin.chars().count()).max(1));
-    while rest.len() > room(&begin) {
-        let most = room(&begin);
+    let chars: Vec<char> = line.chars().collect();
+    let (mut rest, mut begin, mut lines) = (&chars[..], "", Vec::new());
+    loop {
+        let room = width.saturating_sub(begin.chars().count()).max(1);
+        if rest.len() <= room {
+            lines.push(format!("{begin}{}", rest.iter().collect::<String>()));
+            return lines.join("\n");
+        }
         let first_word = rest.iter().position(|c| *c != ' ').unwrap_or(0);
-        let space = rest[..=most].iter().rposition(|c| *c == ' ').filter(|at| *at > first_word);
-        let left = rest.split_off(space.unwrap_or(most));
-        lines.push(format!("{begin}{}", rest.iter().collect::<String>().trim_end()));
-        rest = left.into_iter().skip_while(|c| *c == ' ').collect();
-        margin.clone_into(&mut begin);
+        let space = rest[..=room].iter().rposition(|c| *c == ' ').filter(|at| *at > first_word);
+        let (now, left) = rest.split_at(space.unwrap_or(room));
+        lines.push(format!("{begin}{}", now.iter().collect::<String>().trim_end()));
+        rest = &left[left.iter().position(|c| *c != ' ').unwrap_or(left.len())..];
+        begin = margin;
     }
-    lines.push(format!("{begin}{}", rest.iter().collect::<String>()));
-    lines.join("\n")
 }
 
 /// The end of a text that is too wide, after an ellipsis: of a path it says the most.

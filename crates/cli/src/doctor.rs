@@ -30,6 +30,7 @@ pub(crate) async fn run(state: &Path) -> Result<u8, Problem> {
             program("cc", "install a C compiler (the package gcc or clang)").await,
         ]),
         Some(Needed::Of(config)) => findings.push(toolchain(&config).await),
+        Some(Needed::Commands(config)) => findings.extend(commands(&config, Path::new("."))),
         Some(Needed::Settings(problem)) => {
             findings.push(Finding { what: "the project's settings".into(), cure: Some(problem) })
         }
@@ -53,6 +54,8 @@ enum Needed {
     Rust,
     /// The programs of the language and the commands of these settings.
     Of(Box<RunConfig>),
+    /// Nothing but what the commands of these settings begin with.
+    Commands(Box<RunConfig>),
     /// Settings that can be read; what is wrong with them.
     Settings(String),
 }
@@ -75,7 +78,7 @@ async fn needed(folder: &Path) -> Option<Needed> {
     match config.project.language.as_str() {
         "rust" => Some(Needed::Rust),
         language if LANGUAGES.contains(&language) => Some(Needed::Of(Box::new(config))),
-        _ => None,
+        _ => Some(Needed::Commands(Box::new(config))),
     }
 }
 
@@ -86,6 +89,55 @@ async fn toolchain(config: &RunConfig) -> Finding {
         Ok(found) => Finding { what: format!("{language}: {}", found.identity), cure: None },
         Err(error) => Finding { what: language.clone(), cure: Some(causes(&error)) },
     }
+}
+
+/// Programs that are often named, and what brings them.
+const CURES: [(&str, &str); 8] = [
+    ("make", "install make"),
+    ("cmake", "install CMake"),
+    ("ctest", "install CMake"),
+    ("meson", "install Meson"),
+    ("mvn", "install Maven"),
+    ("gradle", "install Gradle"),
+    ("bundle", "install Ruby's Bundler"),
+    ("mix", "install Elixir"),
+];
+
+/// The programs that the project's commands begin with and that are nowhere to be found.
+fn commands(config: &RunConfig, folder: &Path) -> Vec<Finding> {
+    let setup = config.setup.iter().map(|command| command.command.as_str());
+    let checks = config.checks.iter().map(|check| check.command.as_str());
+    let mut missing: Vec<&str> = setup.chain(checks).filter_map(first_word).collect();
+    missing.retain(|program| !is_there(program, folder));
+    missing.sort_unstable();
+    missing.dedup();
+    let cure = |program: &str| {
+        let known = CURES.iter().find(|(name, _)| *name == program).map(|(_, cure)| (*cure).to_owned());
+        let cure = known.unwrap_or_else(|| format!("install {program}"));
+        format!("{cure}, or name another command in {}", settings::PROJECT_FILE)
+    };
+    missing.into_iter().map(|program| Finding { what: program.to_owned(), cure: Some(cure(program)) }).collect()
+}
+
+/// The program that a command line begins with; `None` where only a shell knows.
+fn first_word(command: &str) -> Option<&str> {
+    let word = command.split_whitespace().find(|word| !word.contains('='))?;
+    let is_plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+".contains(c));
+    (is_plain && !BUILT_IN.contains(&word)).then_some(word)
+}
+
+/// Words that a shell carries out itself.
+const BUILT_IN: [&str; 12] =
+    [".", "cd", "echo", "exec", "export", "false", "for", "if", "set", "test", "true", "while"];
+
+/// Whether a command finds this program: in the project, by its path, or where programs are looked for.
+fn is_there(program: &str, folder: &Path) -> bool {
+    if program.contains('/') {
+        return folder.join(program).is_file();
+    }
+    let path = settings::environment("PATH").unwrap_or_default();
+    let system = ["/usr/local/bin", "/usr/bin", "/bin"].map(std::path::PathBuf::from);
+    std::env::split_paths(&path).chain(system).any(|place| place.join(program).is_file())
 }
 
 /// A program that answers when it is asked for its version.
@@ -155,6 +207,21 @@ async fn key(name: &str, keys: &dyn KeySource) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_line_begins_with_a_program() {
+        for (line, program) in [
+            ("make test", Some("make")),
+            ("CI=1 ./run.sh all", Some("./run.sh")),
+            ("cd api && make", None),
+            ("(make)", None),
+            ("", None),
+        ] {
+            assert_eq!(first_word(line), program, "{line}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_there("sh", folder.path()) && !is_there("./run.sh", folder.path()));
+    }
 
     #[test]
     fn a_version_is_read_whatever_follows_it() {

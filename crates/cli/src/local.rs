@@ -200,6 +200,11 @@ impl Local {
         &self.state
     }
 
+    /// Whether this process holds the folder and nobody drives it.
+    pub(crate) fn is_still(&self) -> bool {
+        matches!(self.part, Part::Reader(_))
+    }
+
     /// Whether this process drives.
     pub(crate) fn is_driver(&self) -> bool {
         matches!(self.part, Part::Driver { .. })

@@ -1,11 +1,15 @@
 //! The `gatewright` command.
 
+mod agents;
 mod archive;
 mod arguments;
 mod aws;
 mod bill;
+mod cassettes;
+mod clean;
 mod cloud;
 mod columns;
+mod completions;
 mod demo;
 mod doctor;
 mod executions;
@@ -14,6 +18,7 @@ mod gates;
 mod init;
 mod introduction;
 mod local;
+mod logs;
 mod machines;
 mod place;
 mod problem;
@@ -21,6 +26,7 @@ mod progress;
 mod prompt;
 mod registry;
 mod render;
+mod report;
 mod run;
 mod runner;
 mod runs;
@@ -31,6 +37,7 @@ mod stage;
 mod stop;
 mod story;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
@@ -78,17 +85,31 @@ fn main() -> ExitCode {
 }
 
 async fn dispatch(arguments: Arguments) -> Result<u8, Problem> {
-    let state = settings::state_folder(arguments.state)?;
     match arguments.command {
-        Command::Demo(options) => demo::run(&state, options).await,
+        // These need no state folder, and no home in which it would be.
+        Command::Agents { command } => agents::run(&command),
+        Command::Cassettes { command } => cassettes::run(&command),
+        Command::Completions { shell } => completions::print(shell),
+        Command::Man => completions::print_manual(),
+        command => on_state(&settings::state_folder(arguments.state)?, command).await,
+    }
+}
+
+async fn on_state(state: &Path, command: Command) -> Result<u8, Problem> {
+    match command {
+        Command::Demo(options) => demo::run(state, options).await,
         Command::Init { repo, root, force } => init::run(&repo, root.as_deref(), force).await,
-        Command::Run(options) => run::run(&state, options).await,
-        Command::Runs { at, command } => runs::run(&state, at, command).await,
-        Command::Gates { at, command } => gates::run(&state, at, command).await,
-        Command::Cloud { command } => cloud::run(&state, command).await,
-        Command::Runner(options) => runner::run(&state, options).await,
-        Command::Doctor => doctor::run(&state).await,
+        Command::Run(options) => run::run(state, options).await,
+        Command::Runs { at, command } => runs::run(state, at, command).await,
+        Command::Gates { at, command } => gates::run(state, at, command).await,
+        Command::Cloud { command } => cloud::run(state, command).await,
+        Command::Runner(options) => runner::run(state, options).await,
+        Command::Doctor => doctor::run(state).await,
+        Command::Clean(options) => clean::run(state, options).await,
         Command::Aws { command } => aws::run(command).await,
+        Command::Agents { .. } | Command::Cassettes { .. } | Command::Completions { .. } | Command::Man => {
+            Err(Problem::defect("this command needs no state folder"))
+        }
     }
 }
 

@@ -10,9 +10,9 @@ use run_model::diff;
 use run_model::evidence::{Evidence, Purpose};
 use run_model::gate::{Gate, GateDecision, GateKind, GateState};
 use run_model::judge;
-use run_model::run::{RunRecord, RunStatus, TaskRecord};
+use run_model::run::{ArtefactRef, RunRecord, RunStatus, TaskRecord};
 use run_model::{GateId, RepoPath};
-use store::Store;
+use store::{Store, StoreError};
 
 use crate::bill::Bill;
 use crate::place;
@@ -41,23 +41,18 @@ impl Facts {
     pub(crate) async fn of(store: &Store, run: RunRecord) -> Result<Self, Problem> {
         let mut evidence = BTreeMap::new();
         for (purpose, artefact) in &run.evidence {
-            evidence.insert(*purpose, store.get_json(artefact).await?);
+            evidence.extend(kept(store.get_json(artefact).await)?.map(|found| (*purpose, found)));
         }
-        let files = match &run.change_set {
-            Some(change_set) => {
-                differences(store, &run, &store.get_json::<ChangeSet>(change_set).await?.overlay).await?
-            }
-            None => Vec::new(),
-        };
         let setup = run.proposed_setup.as_ref().map(|proposed| &proposed.manifests).or(run.setup.as_ref());
         let manifests = match setup {
-            Some(setup) => differences(store, &run, &store.get_json(setup).await?).await?,
+            Some(setup) => kept(manifests(store, &run, setup).await)?.unwrap_or_default(),
             None => Vec::new(),
         };
         let plan = match &run.plan {
-            Some(plan) => Some(store.get_json(plan).await?),
+            Some(plan) => kept(store.get_json(plan).await)?,
             None => None,
         };
+        let files = kept(files(store, &run).await)?.unwrap_or_default();
         let is_blocked = run.status == RunStatus::Running && store.waits_for_a_runner(&run.run_id).await?;
         Ok(Self {
             blocked_by: is_blocked.then(|| no_runner_is_alive(None)),
@@ -74,8 +69,27 @@ impl Facts {
     }
 }
 
+/// What is still kept: the objects of a run that ended long ago may have been cleaned away.
+pub(crate) fn kept<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(StoreError::NotFound(_)) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The whole change by file.
+async fn files(store: &Store, run: &RunRecord) -> Result<Vec<diff::FileDiff>, StoreError> {
+    let Some(change_set) = &run.change_set else { return Ok(Vec::new()) };
+    differences(store, run, &store.get_json::<ChangeSet>(change_set).await?.overlay).await
+}
+
+/// What becomes of the manifests that a setup was made with, or is to be.
+async fn manifests(store: &Store, run: &RunRecord, setup: &ArtefactRef) -> Result<Vec<diff::FileDiff>, StoreError> {
+    differences(store, run, &store.get_json(setup).await?).await
+}
+
 /// What an overlay changes on the run's base.
-async fn differences(store: &Store, run: &RunRecord, overlay: &Overlay) -> Result<Vec<diff::FileDiff>, Problem> {
+async fn differences(store: &Store, run: &RunRecord, overlay: &Overlay) -> Result<Vec<diff::FileDiff>, StoreError> {
     let Some(snapshot) = &run.snapshot else { return Ok(Vec::new()) };
     let paths: BTreeSet<RepoPath> = overlay.paths().cloned().collect();
     let base = store.base_contents(snapshot, &paths).await?;
@@ -161,13 +175,20 @@ pub(crate) fn evidence(facts: &Facts) -> String {
         };
         line(&mut text, &format!("  task {}, round {}: {proof}", task.task_id, task.iteration));
     }
-    if let Some(layers) = facts.evidence.values().next().map(|evidence| evidence.layers.join(", ")) {
-        line(
-            &mut text,
-            &format!("  confined by: {}", if layers.is_empty() { "nothing (--sandbox none)" } else { &layers }),
-        );
+    if let Some(layers) = facts.evidence.values().next().map(|evidence| &evidence.layers) {
+        line(&mut text, &format!("  confined: {}", confinement(layers)));
     }
     text
+}
+
+/// How much confinement these layers are; their names are in the JSON.
+fn confinement(layers: &[String]) -> String {
+    let strength = match layers.iter().any(|layer| layer.ends_with("_namespace")) {
+        _ if layers.is_empty() => return "not at all (--sandbox none)".to_owned(),
+        true => "full",
+        false => "without namespaces",
+    };
+    format!("{strength} ({} layers)", layers.len())
 }
 
 /// Cost per role, with calls whose fate is unknown.
@@ -261,7 +282,7 @@ pub(crate) fn report(facts: &Facts) -> String {
     if !facts.files.is_empty() {
         line(&mut text, "\nChanged:");
         for file in &facts.files {
-            line(&mut text, &format!("  {} (+{} -{})", file.path, file.added.len(), file.removed.len()));
+            line(&mut text, &format!("  {}", changed(file)));
         }
     }
     if !facts.evidence.is_empty() {
@@ -287,6 +308,11 @@ pub(crate) fn report(facts: &Facts) -> String {
         line(&mut text, &format!("\nIt waits at {gate}:\n  gatewright gates show {gate}{flag}\n{commands}"));
     }
     text
+}
+
+/// A file with the number of lines that came and went.
+pub(crate) fn changed(file: &diff::FileDiff) -> String {
+    format!("{} (+{} -{})", file.path, file.added.len(), file.removed.len())
 }
 
 /// What a person's word has done to a gate.

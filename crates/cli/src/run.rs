@@ -35,10 +35,10 @@ pub(crate) async fn run(state: &Path, options: RunOptions) -> Result<u8, Problem
     if let Some(stage) = &options.at.stage {
         return run_on_stage(stage, &options).await;
     }
-    let folder = options.repo.unwrap_or_else(|| ".".into());
+    let folder = options.repo.clone().unwrap_or_else(|| ".".into());
     let repository = folder.canonicalize();
     let repository = repository.map_err(|error| Problem::input(format!("--repo {}: {error}", folder.display())))?;
-    let requirement = requirement(&options.requirements)?;
+    let requirement = requirement(asked(&options))?;
     let git = forge::LocalGit::open(&repository).await.map_err(|error| Problem::input(causes(&error)))?;
     let sandbox = options.sandbox.as_deref().map(str::parse::<SandboxMode>).transpose().map_err(Problem::input)?;
     let provider = options.provider.clone();
@@ -53,7 +53,7 @@ pub(crate) async fn run(state: &Path, options: RunOptions) -> Result<u8, Problem
 
 /// Asks the stage's API for the run, so that whoever the credentials are is its requester, and follows it.
 async fn run_on_stage(stage: &str, options: &RunOptions) -> Result<u8, Problem> {
-    let requirement = requirement(&options.requirements)?;
+    let requirement = requirement(asked(options))?;
     let Some(repository) = &options.repository else {
         return Err(usage("--stage", "works on a repository on GitHub: name it with --repository OWNER/NAME"));
     };
@@ -130,6 +130,11 @@ pub(crate) async fn start(state: &Path, request: Request, waiting: &Waiting) -> 
     let place = Place::Here(Box::new(local));
     place.start_execution(run_id.as_str(), input).await?;
     follow::follow(place, &run_id, run_id.to_string(), waiting).await
+}
+
+/// The requirement as it was given, by place or by name: one of the two is there.
+fn asked(options: &RunOptions) -> &str {
+    options.text.as_deref().or(options.requirements.as_deref()).unwrap_or_default()
 }
 
 /// The text, the file's text after `@`, or standard input for `-`.
@@ -233,6 +238,26 @@ mod tests {
         for more in [["--repository", "o/n"], ["--priority", "high"]] {
             assert!(refused(&more).unwrap().1.contains("--stage STAGE"), "{more:?}");
         }
+    }
+
+    #[test]
+    fn a_requirement_is_given_by_place_or_by_name_and_not_by_both() {
+        use clap::Parser;
+        let parsed = |line: &[&str]| {
+            let line = [&["gatewright", "run"], line].concat();
+            match crate::arguments::Arguments::try_parse_from(line).map(|arguments| arguments.command) {
+                Ok(crate::arguments::Command::Run(options)) => Ok(asked(&options).to_owned()),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        for line in [&["do it"][..], &["--requirements", "do it"], &["--yes", "do it"]] {
+            assert_eq!(parsed(line).as_deref(), Ok("do it"));
+        }
+        assert_eq!(parsed(&["-"]).as_deref(), Ok("-"));
+        let both = parsed(&["do it", "--requirements", "do that"]).unwrap_err();
+        assert!(both.contains("cannot be used with") && both.contains("--requirements"), "{both}");
+        assert!(parsed(&[]).unwrap_err().contains("--requirements"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent};
 use lambda_host::SystemClock;
 use run_model::run::{ExecutionEnd, RunRecord, RunStatus, Stage};
-use run_model::{Clock, RunId};
+use run_model::{Clock, RunId, diff};
 use serde_json::{Value, json};
 use store::{Store, StoreError};
 
@@ -17,7 +17,7 @@ use crate::place::{self, Place};
 use crate::problem::{Problem, causes};
 use crate::render::{self, Facts};
 use crate::story::{Past, nobody_is_at_work, story};
-use crate::{columns, follow, screen, stop};
+use crate::{columns, follow, logs, report, screen, stop};
 
 /// The state of `pipeline` after which a run has its record.
 const ADMISSION: &str = "Admit the request";
@@ -34,7 +34,10 @@ pub(crate) async fn run(state: &Path, at: At, command: RunsCommand) -> Result<u8
             let place = Place::read(state, &at).await?;
             let shown = look(&place, looking).await;
             place.close().await;
-            screen::print(shown?.trim_end());
+            let shown = shown?;
+            if !shown.is_empty() {
+                screen::print(shown.trim_end());
+            }
             Ok(0)
         }
     }
@@ -47,7 +50,7 @@ fn id(text: &str) -> Result<RunId, Problem> {
 async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
     let store = place.store();
     match command {
-        RunsCommand::List => list(place).await,
+        RunsCommand::List { json } => list(place, json).await,
         RunsCommand::Show { run, json } => {
             let run = reconciled(place, store.run(&id(&run)?).await?).await?;
             if json {
@@ -59,9 +62,12 @@ async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
                 Ok(columns::for_terminal(&told, 2))
             }
         }
-        RunsCommand::Events { run } => {
+        RunsCommand::Events { run, json } => {
             let run = store.run(&id(&run)?).await?;
             let events = store.events(&run.run_id, 0).await?;
+            if json {
+                return Ok(json!(events).to_string());
+            }
             let lines = events.iter().map(|event| {
                 let who = event.role.as_deref().unwrap_or("-");
                 let task = event.task.as_ref().map_or("-", |task| task.as_str());
@@ -74,6 +80,18 @@ async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
                 )
             });
             Ok(columns::for_terminal(&lines.collect::<Vec<_>>().join("\n"), 6))
+        }
+        RunsCommand::Diff { run, stat } => diff_of(&Facts::of(store, store.run(&id(&run)?).await?).await?, stat),
+        RunsCommand::Logs { run, task } => {
+            let facts = Facts::of(store, store.run(&id(&run)?).await?).await?;
+            logs::told(store, &facts, task.as_deref()).await
+        }
+        RunsCommand::Report { run, output } => {
+            let run = reconciled(place, store.run(&id(&run)?).await?).await?;
+            let past = Past::of(store, &run, place.is_orphaned(&run).await?).await?;
+            let facts = Facts::of(store, run).await?;
+            let page = report::page(&past, &facts, &logs::measured(store, &facts, &past.events).await?);
+            report::write(output.as_deref(), page)
         }
         RunsCommand::Cost { run, json } => {
             let facts = Facts::of(store, store.run(&id(&run)?).await?).await?;
@@ -97,8 +115,36 @@ async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
     }
 }
 
-async fn list(place: &Place) -> Result<String, Problem> {
+/// The change of a run, or how much of it there is.
+fn diff_of(facts: &Facts, stat: bool) -> Result<String, Problem> {
+    let run = &facts.run;
+    if run.change_set.is_none() {
+        let cure = format!("`gatewright runs show {}` says how far it is", run.run_id);
+        return Err(Problem::input(format!("{} has no change that was put together yet: {cure}", run.run_id)));
+    }
+    if !stat {
+        return Ok(diff::unified(&facts.files));
+    }
+    let mut lines: Vec<String> = facts.files.iter().map(render::changed).collect();
+    let count = |side: fn(&diff::FileDiff) -> usize| facts.files.iter().map(side).sum::<usize>();
+    let (added, removed) = (count(|file| file.added.len()), count(|file| file.removed.len()));
+    lines.push(format!("{} files, {added} lines added, {removed} removed", facts.files.len()));
+    Ok(lines.join("\n"))
+}
+
+async fn list(place: &Place, as_json: bool) -> Result<String, Problem> {
     let runs = place.store().list_runs(50).await?;
+    if as_json {
+        let mut rows = Vec::new();
+        for run in &runs {
+            rows.push(json!({
+                "run_id": run.run_id, "status": run.status, "stage": run.stage, "repository": run.repository,
+                "created_ms": run.created_ms, "requester": run.requester.name, "gate": run.gate, "branch": run.branch,
+                "is_orphaned": place.is_orphaned(run).await?,
+            }));
+        }
+        return Ok(json!(rows).to_string());
+    }
     if runs.is_empty() {
         check_tables(place).await?;
         return Ok("no runs yet: start one with `gatewright run`, or look at `gatewright demo`".into());
@@ -214,6 +260,9 @@ async fn resume(
         }
         found => found?,
     };
+    if render::kept(place.store().get_artefact(&run.requirement).await)?.is_none() {
+        return Err(Problem::input(format!("{run_id} was cleaned away but for its record: start a new run")));
+    }
     let alive = is_alive(&place, &run.execution_arn).await;
     if run.status == RunStatus::Succeeded && !alive {
         return Err(Problem::input(format!("{run_id} has landed already: there is nothing to resume")));

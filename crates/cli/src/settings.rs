@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use config::{Detected, Overrides, ProjectFile, Provider, RunConfig};
+use config::{CheckSpec, Detected, Overrides, ProjectFile, Provider, RunConfig, TestFormat};
 use forge::{ForgeError, LocalGit};
 
 use crate::problem::{Problem, causes};
@@ -101,6 +101,18 @@ pub(crate) fn provider_here() -> Result<Provider, Problem> {
     match std::fs::read_to_string(PROJECT_FILE) {
         Ok(text) => Ok(assembled(&text)?.provider),
         Err(_) => Ok(Provider::default()),
+    }
+}
+
+/// The settings in the working directory; the defaults without any.
+pub(crate) fn config_here() -> Result<RunConfig, Problem> {
+    match in_work_tree(Path::new("."))? {
+        Some(text) => assembled(&text),
+        None => {
+            let check = CheckSpec { name: "test".into(), command: "true".into(), format: TestFormat::Plain };
+            let unknown = Detected { checks: vec![check], ..Detected::default() };
+            RunConfig::assemble(ProjectFile::from_detected(unknown), Overrides::default()).map_err(Problem::input)
+        }
     }
 }
 

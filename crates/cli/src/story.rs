@@ -6,11 +6,11 @@ use std::fmt::Write;
 use run_model::gate::{Gate, GateDecision, GateState};
 use run_model::run::{RunEvent, RunRecord, RunStatus};
 use run_model::verdict::{Finding, Verdict};
-use store::{Store, StoreError};
+use store::Store;
 
 use crate::columns::{READABLE, beginning_of, wrapped};
 use crate::problem::Problem;
-use crate::render::{Facts, line, moment, short, usd, words};
+use crate::render::{Facts, kept, line, moment, short, usd, words};
 
 /// The column in which what happened begins.
 const MARGIN: usize = 22;
@@ -35,17 +35,14 @@ pub(crate) struct Past {
 impl Past {
     /// Reads it from the store.
     pub(crate) async fn of(store: &Store, run: &RunRecord, is_orphaned: bool) -> Result<Self, Problem> {
-        let requirement = String::from_utf8_lossy(&store.get_artefact(&run.requirement).await?).into_owned();
+        let requirement = kept(store.get_artefact(&run.requirement).await)?;
+        let requirement = requirement
+            .map_or_else(|| "(it was cleaned away)".to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned());
         let events = store.events(&run.run_id, 0).await?;
         let mut verdicts = BTreeMap::new();
         for event in events.iter().filter(|event| event.kind == "review.concluded") {
             let Some(artefact) = &event.artefact else { continue };
-            match store.get_json(artefact).await {
-                Ok(verdict) => drop(verdicts.insert(event.sequence, verdict)),
-                // Objects may have been cleaned away: the event itself says the most.
-                Err(StoreError::NotFound(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+            verdicts.extend(kept(store.get_json(artefact).await)?.map(|verdict| (event.sequence, verdict)));
         }
         let gates = store.run_gates(&run.run_id).await?;
         Ok(Self { requirement, events, gates, verdicts, is_orphaned })
@@ -71,7 +68,7 @@ pub(crate) fn story(past: &Past, facts: &Facts) -> String {
         moment(run.created_ms),
         run.repository
     );
-    line(&mut text, &wrapped(&asked, READABLE, "  "));
+    line(&mut text, &wrapped(&beginning_of(&asked, LONGEST), READABLE, "  "));
     text.push('\n');
     tell(&mut text, "Asked", "", &[requirement(&past.requirement)]);
     let day = moment(run.created_ms)[..10].to_owned();
@@ -125,6 +122,7 @@ fn chapters(past: &Past, facts: &Facts) -> Vec<Chapter> {
             }
             "review.concluded" => ("Review".to_owned(), reviewed(event, past.verdicts.get(&event.sequence))),
             "task.failed" => ("Failed".to_owned(), vec![format!("{task}: {}", event.message)]),
+            "run.cleaned" => ("Cleaned".to_owned(), vec![event.message.clone()]),
             "session.stuck" => ("Stuck".to_owned(), vec![event.message.clone()]),
             "change.assessed" => ("Whole".to_owned(), assessed(facts, event)),
             "gate.opened" => ("Gate".to_owned(), gate(past, event)),
@@ -223,7 +221,7 @@ fn took(facts: &Facts, events: &[RunEvent]) -> String {
 }
 
 /// A span of time as people say it.
-fn lasted(ms: i64) -> String {
+pub(crate) fn lasted(ms: i64) -> String {
     let seconds = ms.max(0) / 1000;
     match seconds {
         0..=119 => format!("{seconds} s"),

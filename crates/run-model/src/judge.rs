@@ -10,7 +10,7 @@ pub use acceptance::{
     AcceptanceResult, HeldOutOnBase, RegressionProof, acceptance, held_out_on_base, regression_proof,
 };
 pub use base::cannot_run;
-pub use describe::{describe_evidence, describe_red_base};
+pub use describe::{describe_evidence, describe_red_base, ended};
 use serde::{Deserialize, Serialize};
 
 use crate::Sha256;

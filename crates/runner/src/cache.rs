@@ -22,7 +22,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn folder(self) -> &'static str {
+    pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::Dependencies => "dependencies",
             Self::Build => "builds",
@@ -88,7 +88,7 @@ impl Cache {
 }
 
 /// An entry that was never completed counts as the oldest.
-fn last_use(entry: &Path) -> i64 {
+pub(crate) fn last_use(entry: &Path) -> i64 {
     fs::read_to_string(entry.join(USED)).ok().and_then(|text| text.parse().ok()).unwrap_or(i64::MIN)
 }
 

@@ -1,6 +1,7 @@
 //! What stands in the way of removing a stage: a bucket that is not empty, a table that is protected.
 
 use futures::{StreamExt, TryStreamExt};
+use run_model::RunId;
 
 use crate::bucket::keys;
 use crate::{Store, StoreError};
@@ -16,10 +17,23 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]; what was deleted until then is gone.
     pub async fn empty_bucket(&self) -> Result<usize, StoreError> {
+        self.delete_under("").await
+    }
+
+    /// Deletes every object of a run, and returns how many there were. Its record and its events stay. There is no way back.
+    ///
+    /// # Errors
+    /// As [`Store::empty_bucket`].
+    pub async fn delete_objects_of(&self, run: &RunId) -> Result<usize, StoreError> {
+        let own = self.delete_under(&format!("runs/{run}/")).await?;
+        Ok(own + self.delete_under(&format!("held-out/{run}/")).await?)
+    }
+
+    async fn delete_under(&self, prefix: &str) -> Result<usize, StoreError> {
         let mut deleted = 0;
         loop {
             // What was listed is gone by the next time, so every page is the first one.
-            let listed = self.bucket().list("", PAGE).await;
+            let listed = self.bucket().list(prefix, PAGE).await;
             let listed = listed.map_err(|error| StoreError::unavailable("list the bucket", error))?;
             let keys = keys(listed).await.map_err(|error| StoreError::unavailable("list the bucket", error))?;
             if keys.is_empty() {

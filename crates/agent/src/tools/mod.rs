@@ -23,7 +23,7 @@ struct Nothing {}
 
 impl ToolKind {
     /// The name the model calls it by.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::ListFiles => "list_files",
             Self::ReadFile => "read_file",

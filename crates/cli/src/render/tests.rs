@@ -58,7 +58,7 @@ fn plan_of_one() -> Value {
     json!({ "summary": "it is wrong", "tasks": [task] })
 }
 
-fn measured(purpose: Purpose, outcome: TestOutcome) -> Evidence {
+pub(crate) fn measured(purpose: Purpose, outcome: TestOutcome) -> Evidence {
     let command = CommandEvidence {
         name: "test".into(),
         command: "cargo test".into(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use agent::ports::{Message, ModelRequest, Part, Speaker};
+use agent::ports::{Message, ModelRequest, Part, Speaker, ToolSpec};
 use run_model::Sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -34,6 +34,14 @@ impl Fingerprint {
         parts.extend(message_parts(&request.messages));
         let (labels, prefix) = parts.into_iter().map(|(label, value)| (label, part_hash(value))).unzip();
         Self { key: key_of(request), prefix, labels }
+    }
+
+    /// What this request says otherwise than one with this system prompt and these tools would, in words: of a part that every
+    /// request of a role has. Nothing of a script, which was never asked.
+    pub fn stale(&self, system: &str, tools: &[ToolSpec]) -> Vec<&str> {
+        let now = [json!(system), json!(tools)].map(part_hash);
+        let parts = self.labels.iter().zip(&self.prefix).skip(1).zip(&now);
+        parts.filter(|((_, recorded), now)| recorded != now).map(|((label, _), _)| label.as_str()).collect()
     }
 
     /// How many parts two requests have in common before they differ.
@@ -113,7 +121,6 @@ fn main_argument(input: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use agent::ports::ToolSpec;
     use run_model::SessionId;
 
     use super::*;
@@ -153,6 +160,15 @@ mod tests {
     fn the_key_is_settled_for_good() {
         // Recordings depend on it: if this changes, every cassette is stale.
         assert_eq!(Fingerprint::of(&request()).key, "13f5f978da72e7edaed35705c5dc5247bd4cb68a37e2f0b4932710a676e7df9d");
+    }
+
+    #[test]
+    fn a_recording_is_stale_where_prompt_or_tools_have_changed() {
+        let (recorded, asked) = (Fingerprint::of(&request()), request());
+        assert!(recorded.stale(&asked.system, &asked.tools).is_empty());
+        assert_eq!(recorded.stale("You do.", &asked.tools), ["system prompt"]);
+        assert_eq!(recorded.stale(&asked.system, &[]), ["list of tools"]);
+        assert!(Fingerprint::default().stale("You do.", &[]).is_empty());
     }
 
     #[test]

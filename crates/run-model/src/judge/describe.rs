@@ -82,7 +82,7 @@ pub fn describe_evidence(evidence: &Evidence) -> String {
 }
 
 /// How a command ended, in a few words.
-pub(super) fn ended(exit: &Exit) -> String {
+pub fn ended(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("exit code {code}"),
         Exit::Signal(signal) => format!("ended by signal {signal}"),
