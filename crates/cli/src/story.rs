@@ -115,6 +115,7 @@ fn chapters(past: &Past, facts: &Facts) -> Vec<Chapter> {
             "run.resumed" | "run.redriven" => ("Resumed".to_owned(), vec![event.message.clone()]),
             "baseline.recorded" => ("Base".to_owned(), vec![base(&facts.run), event.message.clone()]),
             "plan.accepted" => ("Plan".to_owned(), plan(facts, event)),
+            "setup.proposed" => ("Setup".to_owned(), vec![event.message.clone()]),
             "design.accepted" => ("Design".to_owned(), vec![event.message.clone()]),
             "evidence.judged" => {
                 *round += 1;
