@@ -78,8 +78,7 @@ fn what_another_project_needs_is_looked_for_in_one() {
 
 #[test]
 fn a_program_that_a_command_begins_with_and_nobody_has_is_named() {
-    let settings =
-        "[[setup]]\ncommand = \"no-such-program fetch\"\n[[checks]]\nname = \"test\"\ncommand = \"./gone.sh\"\n";
+    let settings = "[[setup]]\nname = \"fetch\"\ncommand = \"no-such-program fetch\"\n[[checks]]\nname = \"test\"\ncommand = \"./gone.sh\"\n";
     let world = World::with(&[("gatewright.toml", settings)]);
     let ended = doctor(&world, Some("git version 2.50.0"), &[("ANTHROPIC_API_KEY", KEY)]).expect(69);
     for program in ["no-such-program", "./gone.sh"] {

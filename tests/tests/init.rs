@@ -54,9 +54,9 @@ fn what_git_misses_is_said_with_the_command_that_helps() {
     let inside = world.gatewright(&["init", "--repo", below.to_str().unwrap()]).expect(65);
     let cure = format!("`gatewright init --repo {} --root backend`", repository.canonicalize().unwrap().display());
     assert!(inside.said(&cure) && !below.join("gatewright.toml").exists(), "{}", inside.stderr);
-    let bare = world.outside("bare", &[("Makefile", "check:\n")]);
+    let bare = world.outside("bare", &[("CMakeLists.txt", "")]);
     let none = world.gatewright(&["init", "--repo", bare.to_str().unwrap()]).expect(0);
-    assert!(none.said("no git repository yet") && none.said("saw    Makefile: perhaps"), "{}", none.stdout);
+    assert!(none.said("no git repository yet") && none.said("saw    CMakeLists.txt: perhaps"), "{}", none.stdout);
     std::process::Command::new("git").args(["init", "--quiet"]).current_dir(&bare).status().unwrap();
     let empty = world.gatewright(&["init", "--force", "--repo", bare.to_str().unwrap()]).expect(0);
     assert!(empty.said("there is no commit yet"), "{}", empty.stdout);

@@ -45,7 +45,7 @@ fn a_run_that_has_ended_is_told_as_a_story() {
         "Asked",
         "make it right",
         "Base",
-        "main",
+        "HEAD at",
         "Plan",
         "fix: make it right",
         "Design",

@@ -72,7 +72,7 @@ async fn standing(repository: &Path, root: Option<&Path>) -> Result<Option<Strin
 }
 
 /// Files that say how other projects are tested, and a command that often does it.
-const SEEN: [(&str, &str); 9] = [
+const SEEN: [(&str, &str); 8] = [
     ("CMakeLists.txt", "cmake -B build && cmake --build build && ctest --test-dir build --output-on-failure"),
     ("meson.build", "meson setup build && meson test -C build"),
     ("pom.xml", "mvn --offline test"),
@@ -81,7 +81,6 @@ const SEEN: [(&str, &str); 9] = [
     ("Gemfile", "bundle exec rake test"),
     ("composer.json", "vendor/bin/phpunit"),
     ("mix.exs", "mix test"),
-    ("Makefile", "make check"),
 ];
 
 /// What was seen and passed over.

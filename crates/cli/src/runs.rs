@@ -164,8 +164,14 @@ async fn list(place: &Place, as_json: bool) -> Result<String, Problem> {
 fn row(run: &RunRecord, width: Option<usize>) -> String {
     let (at, status, stage) = (render::moment(run.created_ms), run.status.as_str(), run.stage.as_str());
     let row = format!("{:<14} {at}  {status:<17} {stage:<10} ", run.run_id);
-    let left = width.map_or(usize::MAX, |width| width.saturating_sub(row.chars().count()).max(1));
-    row + &columns::end_of(&run.repository, left)
+    match width {
+        None => row + &run.repository,
+        Some(width) if row.len() + 8 > width => columns::beginning_of(row.trim_end(), width),
+        Some(width) => {
+            let left = width - row.len();
+            row + &columns::end_of(&run.repository, left)
+        }
+    }
 }
 
 /// Where runs were admitted and none is recorded, this machine's tables are not those that were written.
