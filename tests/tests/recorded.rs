@@ -88,6 +88,7 @@ fn separators_that_were_asked_for_survive_a_cut() {
     });
 }
 
+/// Its tester expected something wrong in one test, was told so by the checks, and mended it.
 #[test]
 fn marks_that_belong_to_a_letter_stay_with_it() {
     Recording("slugify-marks").replays(&Measured {
