@@ -51,68 +51,75 @@ async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
     let store = place.store();
     match command {
         RunsCommand::List { json } => list(place, json).await,
-        RunsCommand::Show { run, json } => {
-            let run = reconciled(place, store.run(&id(&run)?).await?).await?;
-            if json {
-                Ok(as_json(store, &run).await?.to_string())
-            } else {
-                let past = Past::of(store, &run, place.is_orphaned(&run).await?).await?;
-                let facts = Facts::of(store, run).await?;
-                let told = format!("{}{}", story(&past, &facts), render::report(&facts));
-                Ok(columns::for_terminal(&told, 2))
-            }
-        }
-        RunsCommand::Events { run, json } => {
-            let run = store.run(&id(&run)?).await?;
-            let events = store.events(&run.run_id, 0).await?;
-            if json {
-                return Ok(json!(events).to_string());
-            }
-            let lines = events.iter().map(|event| {
-                let who = event.role.as_deref().unwrap_or("-");
-                let task = event.task.as_ref().map_or("-", |task| task.as_str());
-                let at = render::moment(event.at_ms);
-                format!(
-                    "{:>5} {at} {:<20} {who:<12} {task:<8} {}",
-                    event.sequence,
-                    event.kind,
-                    screen::hanging(&event.message, "      ")
-                )
-            });
-            Ok(columns::for_terminal(&lines.collect::<Vec<_>>().join("\n"), 6))
-        }
+        RunsCommand::Show { run, json } => show(place, &id(&run)?, json).await,
+        RunsCommand::Events { run, json } => events(store, &id(&run)?, json).await,
         RunsCommand::Diff { run, stat } => diff_of(&Facts::of(store, store.run(&id(&run)?).await?).await?, stat),
         RunsCommand::Logs { run, task } => {
             let facts = Facts::of(store, store.run(&id(&run)?).await?).await?;
             logs::told(store, &facts, task.as_deref()).await
         }
         RunsCommand::Report { run, output } => {
-            let run = reconciled(place, store.run(&id(&run)?).await?).await?;
-            let past = Past::of(store, &run, place.is_orphaned(&run).await?).await?;
-            let facts = Facts::of(store, run).await?;
+            let (past, facts) = past_and_facts(place, &id(&run)?).await?;
             let page = report::page(&past, &facts, &logs::measured(store, &facts, &past.events).await?);
             report::write(output.as_deref(), page)
         }
-        RunsCommand::Cost { run, json } => {
-            let facts = Facts::of(store, store.run(&id(&run)?).await?).await?;
-            let bill = bill(place, &facts).await;
-            // Whoever may look at the run need not have the right to its executions' histories.
-            if let (Place::Stage(_), Err(problem)) = (place, &bill) {
-                screen::tell(format!("note: what AWS charges for its transitions could not be read: {problem}"));
-            }
-            let bill = match place {
-                Place::Here(_) => Some(bill?),
-                Place::Stage(_) => bill.ok(),
-            };
-            match json {
-                true => Ok(cost_as_json(&facts, bill.as_ref()).to_string()),
-                false => Ok(format!("{}{}", render::cost(&facts), bill.as_ref().map(render::bill).unwrap_or_default())),
-            }
-        }
+        RunsCommand::Cost { run, json } => cost(place, &id(&run)?, json).await,
         RunsCommand::Resume { .. } | RunsCommand::Stop { .. } => {
             Err(Problem::defect("this command does not only look"))
         }
     }
+}
+
+/// What a run's story and its report are told from.
+async fn past_and_facts(place: &Place, run: &RunId) -> Result<(Past, Facts), Problem> {
+    let store = place.store();
+    let run = reconciled(place, store.run(run).await?).await?;
+    let past = Past::of(store, &run, place.is_orphaned(&run).await?).await?;
+    Ok((past, Facts::of(store, run).await?))
+}
+
+async fn show(place: &Place, run: &RunId, json: bool) -> Result<String, Problem> {
+    if json {
+        let run = reconciled(place, place.store().run(run).await?).await?;
+        return Ok(as_json(place.store(), &run).await?.to_string());
+    }
+    let (past, facts) = past_and_facts(place, run).await?;
+    let told = format!("{}{}", story(&past, &facts), render::report(&facts));
+    Ok(columns::for_terminal(&told, 2))
+}
+
+async fn events(store: &Store, run: &RunId, json: bool) -> Result<String, Problem> {
+    let run = store.run(run).await?;
+    let events = store.events(&run.run_id, 0).await?;
+    if json {
+        return Ok(json!(events).to_string());
+    }
+    let lines = events.iter().map(|event| {
+        let who = event.role.as_deref().unwrap_or("-");
+        let task = event.task.as_ref().map_or("-", |task| task.as_str());
+        let at = render::moment(event.at_ms);
+        let message = screen::hanging(&event.message, "      ");
+        format!("{:>5} {at} {:<20} {who:<12} {task:<8} {message}", event.sequence, event.kind)
+    });
+    Ok(columns::for_terminal(&lines.collect::<Vec<_>>().join("\n"), 6))
+}
+
+async fn cost(place: &Place, run: &RunId, json: bool) -> Result<String, Problem> {
+    let store = place.store();
+    let facts = Facts::of(store, store.run(run).await?).await?;
+    let bill = bill(place, &facts).await;
+    // Whoever may look at the run need not have the right to its executions' histories.
+    if let (Place::Stage(_), Err(problem)) = (place, &bill) {
+        screen::tell(format!("note: what AWS charges for its transitions could not be read: {problem}"));
+    }
+    let bill = match place {
+        Place::Here(_) => Some(bill?),
+        Place::Stage(_) => bill.ok(),
+    };
+    if json {
+        return Ok(cost_as_json(&facts, bill.as_ref()).to_string());
+    }
+    Ok(format!("{}{}", render::cost(&facts), bill.as_ref().map(render::bill).unwrap_or_default()))
 }
 
 /// The change of a run, or how much of it there is.
