@@ -42,9 +42,7 @@ async fn serve(state: &Path, options: ServeOptions) -> Result<u8, Problem> {
     screen::tell(format!("Every user of this machine can reach it. Ctrl-C stops it; the state stays in {stays}."));
     let ended = tokio::select! {
         () = stop => Ok(0),
-        reason = local.failed() => {
-            Err(Problem::missing(format!("{stays} takes no more writes ({reason}): make room or mend the disk")))
-        }
+        said = local.failed() => Err(Problem::missing(said)),
     };
     local.close().await;
     ended

@@ -57,9 +57,8 @@ pub(crate) async fn follow(
         let seen = tokio::select! {
             code = following.see_through(&place) => code,
             () = place.driver_gone() => Err(Problem { message: String::new(), exit: problem::DRIVER_GONE }),
-            reason = place.failed() => {
-                let cure = format!("make room or mend the disk, then `gatewright runs resume {run_id}`");
-                Err(Problem::missing(format!("the state folder takes no more writes ({reason}): {cure}")))
+            said = place.failed() => {
+                Err(Problem::missing(format!("{said}, then `gatewright runs resume {run_id}`")))
             }
             _ = tokio::signal::ctrl_c() => Err(interrupted(&place, run_id)),
         };

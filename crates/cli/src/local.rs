@@ -12,7 +12,7 @@ use config::Dialect;
 use embedded_cloud::step_functions::{ASLEEP, CommitPoint, CommitSide};
 use embedded_cloud::{
     Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, Functions, LambdaEndpoint, StatusRule, StreamRule,
-    abort_at,
+    abort_at, full_from,
 };
 use lambda_host::{OsRandomness, SystemClock};
 use models::key_names;
@@ -231,14 +231,17 @@ impl Local {
         }
     }
 
-    /// Ends when this process drives and its disk takes no more, or no check can be reported, with the reason.
+    /// Ends when this process drives and its disk takes no more, or no check can be reported, with what to say about it.
     pub(crate) async fn failed(&self) -> String {
         match &self.part {
             Part::Driver { cloud, failed, .. } => {
                 let mut failed = failed.clone();
                 tokio::select! {
-                    reason = cloud.step_functions().failed() => reason,
-                    Ok(reason) = failed.wait_for(Option::is_some) => reason.clone().unwrap_or_default(),
+                    said = cloud.failed() => said,
+                    Ok(reason) = failed.wait_for(Option::is_some) => {
+                        let reason = reason.clone().unwrap_or_default();
+                        format!("what the checks said cannot be kept ({reason}): make room or mend the disk")
+                    }
                 }
             }
             Part::Reader(_) | Part::Client(_) => std::future::pending().await,
@@ -309,10 +312,14 @@ fn environment_keys() -> Map<String, Value> {
 }
 
 /// `GATEWRIGHT_ABORT_AT_COMMIT=N:before` or `N:after` ends a debug build at that side of its `N`-th durable commit, as
-/// `kill -9` would: for tests. A release build does not look.
+/// `kill -9` would; with `N:full` the disk is full from that commit on: for tests. A release build does not look.
 fn commit_hook() -> Option<CommitObserver> {
     let wanted = settings::environment("GATEWRIGHT_ABORT_AT_COMMIT").filter(|_| cfg!(debug_assertions))?;
     let (number, side) = wanted.split_once(':')?;
-    let side = if side == "before" { CommitSide::Before } else { CommitSide::After };
-    Some(abort_at(CommitPoint { number: number.parse().ok()?, side }))
+    let number = number.parse().ok()?;
+    Some(match side {
+        "full" => full_from(number),
+        "before" => abort_at(CommitPoint { number, side: CommitSide::Before }),
+        _ => abort_at(CommitPoint { number, side: CommitSide::After }),
+    })
 }

@@ -207,7 +207,7 @@ impl Place {
         }
     }
 
-    /// Ends when this process drives and its disk takes no more, with the reason.
+    /// Ends when this process drives and its disk takes no more, with what to say about it.
     pub(crate) async fn failed(&self) -> String {
         match self {
             Self::Here(local) => local.failed().await,

@@ -123,6 +123,9 @@ pub enum OpenError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The disk takes no more: what it says, and the cure.
+    #[error("{0}")]
+    Disk(String),
     /// The state machines or their executions cannot be used.
     #[error("could not use the state machines")]
     Machines(#[from] EngineError),
@@ -138,6 +141,7 @@ pub enum OpenError {
 pub struct Cloud {
     options: CloudOptions,
     services: Arc<Services>,
+    commits: Commits,
     writer: Arc<DurableWriter>,
     listener: Option<StdListener>,
     tasks: JoinSet<()>,
@@ -166,14 +170,16 @@ impl Cloud {
             return Ok(Attachment::Client(CloudClient { options }));
         };
         let at = |name: &str| state_dir.join(name);
-        let commits = Commits::observed_by(options.commit_hook.clone());
+        let commits = Commits::of(&state_dir, options.commit_hook.clone());
         let writer = DurableWriter::open(at("incoming"), commits.clone());
         let writer = writer.map(Arc::new).map_err(unusable(&at("incoming")))?;
-        let services = open_services(&options, &writer, commits).await?;
+        let services = open_services(&options, &writer, commits.clone()).await;
+        let services = services.map_err(|error| commits.refused().map_or(error, OpenError::Disk))?;
         let listener = socket::bind(&state_dir).map_err(unusable(&at(socket::SOCKET)))?;
         Ok(Attachment::Driver(Cloud {
             options,
             services: Arc::new(services),
+            commits,
             writer,
             listener: Some(listener),
             tasks: JoinSet::new(),
@@ -202,6 +208,14 @@ impl Cloud {
         let folder = &self.options.state_dir;
         let meter = Meter::open(folder, subject_of).map_err(unusable(folder))?;
         self.services.meter.set(Arc::new(meter)).map_err(|_| OpenError::StartedTwice)
+    }
+
+    /// Ends when the disk takes no more writes, whoever's they are, with what to say about it: from then on nothing is promised any more.
+    pub async fn failed(&self) -> String {
+        tokio::select! {
+            said = self.commits.failed() => said,
+            reason = self.services.step_functions.failed() => self.commits.sentence(&reason),
+        }
     }
 
     /// The engine, for who watches executions or counts its commits.

@@ -42,6 +42,10 @@ impl DurableWriter {
 
     /// Writes and syncs the parts to a file that has no name yet; the caller persists it.
     pub(crate) fn write(&self, parts: &[&[u8]]) -> io::Result<NamedTempFile> {
+        self.commits.watched(self.written(parts))
+    }
+
+    fn written(&self, parts: &[&[u8]]) -> io::Result<NamedTempFile> {
         let mut file = NamedTempFile::new_in(&self.scratch)?;
         for part in parts {
             file.write_all(part)?;

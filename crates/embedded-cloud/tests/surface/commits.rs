@@ -11,7 +11,11 @@ async fn every_durable_commit_is_seen_from_both_sides_and_nothing_else_is() {
     let machine = r#"{"QueryLanguage": "JSONata", "StartAt": "A", "States": {"A": {"Type": "Succeed"}}}"#;
     world.machines.push(("machine".into(), machine.into()));
     let sink = seen.clone();
-    let commit_hook = Some(Arc::new(move |point: CommitPoint| sink.lock().unwrap().push(point)) as _);
+    let note = move |point: CommitPoint| {
+        sink.lock().unwrap().push(point);
+        Ok(())
+    };
+    let commit_hook = Some(Arc::new(note) as _);
     let cloud = driver(Cloud::open(CloudOptions { commit_hook, ..world.options() }).await.unwrap());
     let commits = || {
         let points = std::mem::take(&mut *seen.lock().unwrap());
