@@ -151,6 +151,7 @@ const ADMINISTRATION: &[&str] = &[
     "put_secret",
     "ensure_signing_secret",
     "create_table_and_bucket",
+    "delete_objects_of",
     "empty_bucket",
     "is_table_protected",
 ];
