@@ -4,7 +4,7 @@
 use run_model::run::{RunStatus, TaskStatus};
 use serde_json::{Value, json};
 use tests::state::{Kept, expire};
-use tests::{Script, World};
+use tests::{Running, Script, World};
 
 const RIGHT: &str = "echo $(($1 + $2))\n";
 
@@ -273,4 +273,24 @@ fn looking_never_stands_in_the_way_of_deciding() {
         tests::Ended::of(&looker.wait_with_output().unwrap()).expect(0);
     }
     landed(&world, &run);
+}
+
+/// Twenty programs, one of which drives, and the next one when it goes: every run comes to its own end, also one whose gate was
+/// being answered just then, and none takes another's branch.
+#[test]
+fn twenty_runs_share_one_state_folder() {
+    let world = World::quick();
+    let mut command = world.run_command(&good(), &["--yes", "--json"]);
+    let all: Vec<_> = (0..20).map(|_| Running::of(command.spawn().unwrap())).collect();
+    let runs: Vec<Value> = all.into_iter().map(|running| running.end().expect(0).json()).collect();
+    let mut branches: Vec<&str> = runs.iter().map(|run| run["branch"].as_str().unwrap()).collect();
+    for branch in &branches {
+        assert_eq!(world.on_branch(branch, "sum.sh").as_deref(), Some(RIGHT));
+    }
+    branches.sort_unstable();
+    branches.dedup();
+    let mut made = world.branches();
+    made.sort();
+    assert_eq!(made, branches);
+    assert_eq!(made.len(), 20);
 }

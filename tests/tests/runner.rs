@@ -186,7 +186,7 @@ async fn a_job_that_cannot_be_measured_says_why() {
     let job = stage.queue_with("j-1", |config| config.setup = vec![setup]).await;
     assert!(stage.once().expect(1).said("no such registry"));
     let (name, message) = stage.end(&job).await.unwrap_err();
-    assert!(name == "InvalidInput" && message.contains("no such registry"), "{name}: {message}");
+    assert!(name == "NotMeasurable" && message.contains("no such registry"), "{name}: {message}");
 }
 
 /// A job whose addresses hold no more ends as an outage of the store, which machines answer with a new job.

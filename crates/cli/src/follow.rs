@@ -69,6 +69,10 @@ pub(crate) async fn follow(
         }
         following.progress.say("the process that drove this run is gone: going on with it here");
         following.is_to_take_up = true;
+        // Whoever decided may not have been heard: a gate that still waits is told again.
+        if !following.prompt.is_open() {
+            following.told_gate = None;
+        }
         place = place.reopen().await?;
     }
 }

@@ -67,6 +67,11 @@ pub enum RunnerError {
 }
 
 impl RunnerError {
+    /// Whether the job is another runner's by now.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Api(ApiError::Lost) | Self::Store(StoreError::Conflict(_)))
+    }
+
     pub(crate) fn unreadable(what: impl Into<String>, problem: &impl ToString) -> Self {
         Self::Unreadable { what: what.into(), problem: problem.to_string() }
     }

@@ -97,6 +97,9 @@ impl<J: Jobs> Runner<J> {
             }
         };
         told.unwrap_or_else(|error| {
+            if error.is_lost() {
+                return End::Lost;
+            }
             let reason = error.with_causes();
             tracing::error!(job = %job.job_id, error = reason, "the end of a job could not be told");
             End::Untold(reason)
