@@ -315,7 +315,7 @@ fn an_empty_requirement_is_refused() {
     let script = format!("scripted:{}", world.path("script.jsonl").display());
     for requirement in ["", "   ", &format!("@{}", empty.display()), "-"] {
         let ended = world.gatewright(&["run", "--requirements", requirement, "--provider", &script]);
-        refused(&world, ended, 65, &["--requirements is empty"]);
+        refused(&world, ended, 65, &["the requirement is empty"]);
     }
     let ended = world.gatewright(&["run", "--requirements", "@/no/such/file", "--provider", &script]);
     refused(&world, ended, 65, &["--requirements @/no/such/file"]);

@@ -151,7 +151,7 @@ fn requirement(argument: &str) -> Result<String, Problem> {
         None => argument.to_owned(),
     };
     if text.trim().is_empty() {
-        return Err(Problem::input("--requirements is empty: say in a sentence what should be different"));
+        return Err(Problem::input("the requirement is empty: say in a sentence what should be different"));
     }
     Ok(text)
 }

@@ -50,7 +50,7 @@ pub enum End {
     Measured,
     /// It could not be measured, and that was reported.
     Unmeasured(String),
-    /// The claim was lost: another runner measures it again.
+    /// The claim was lost: another runner measures it again, or nobody, since its run was stopped.
     Lost,
     /// Nobody could be told how it ended, for this reason.
     Untold(String),

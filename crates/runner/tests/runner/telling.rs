@@ -19,6 +19,8 @@ struct Deaf {
     job: CheckJob,
     /// How many reports of evidence, and how many of errors, still fail.
     fails: Arc<[AtomicU32; 2]>,
+    /// What they fail with.
+    problem: fn() -> StoreError,
     heard: Arc<Mutex<Option<Result<Evidence, FunctionError>>>>,
 }
 
@@ -50,7 +52,7 @@ impl Jobs for Deaf {
     async fn report(&self, _job: &CheckJob, end: Result<Evidence, FunctionError>) -> Result<(), RunnerError> {
         let fails = &self.fails[usize::from(end.is_err())];
         if fails.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-            return Err(full().into());
+            return Err((self.problem)().into());
         }
         *self.heard.lock().unwrap() = Some(end);
         Ok(())
@@ -63,10 +65,19 @@ fn full() -> StoreError {
 
 /// What is heard of a job whose reports fail so often, how it ended for its runner, and how long that took in seconds.
 async fn ended(evidence_fails: u32, error_fails: u32) -> (Option<Result<Evidence, FunctionError>>, End, i64) {
+    ended_by(full, evidence_fails, error_fails).await
+}
+
+/// The same, of reports that fail with this.
+async fn ended_by(
+    problem: fn() -> StoreError,
+    evidence_fails: u32,
+    error_fails: u32,
+) -> (Option<Result<Evidence, FunctionError>>, End, i64) {
     let mut world = World::new().await;
     let job = world.queue(&Project::plain("true")).await;
     let fails = Arc::new([evidence_fails, error_fails].map(AtomicU32::new));
-    let deaf = Deaf { store: world.store.clone(), job, fails, heard: Arc::default() };
+    let deaf = Deaf { store: world.store.clone(), job, fails, problem, heard: Arc::default() };
     let clock = VirtualClock::at(0);
     let runner = Runner::over(deaf.clone(), sandbox(), world.state.join("deaf"), Arc::new(clock.clone()));
     let end = patiently(&clock, runner.run_once()).await.unwrap().unwrap();
@@ -114,6 +125,12 @@ async fn where_nothing_can_be_told_the_runner_says_so_in_the_end() {
     let (heard, end, seconds) = ended(u32::MAX, u32::MAX).await;
     assert_eq!((heard, seconds), (None, 126));
     assert_eq!(end, End::Untold("could not write the item: no space left on device".into()));
+}
+
+#[tokio::test]
+async fn a_job_that_is_anothers_or_whose_run_was_stopped_is_let_go_of_at_once() {
+    let (heard, end, seconds) = ended_by(|| StoreError::Conflict("the job".into()), u32::MAX, u32::MAX).await;
+    assert_eq!((heard, end, seconds), (None, End::Lost, 0));
 }
 
 #[tokio::test]
