@@ -102,11 +102,16 @@ fn python_packages_come_from_where_they_are_named() {
 fn what_is_locked_by_hashes_is_installed_by_itself() {
     let pip = ".venv/bin/python -m pip install";
     let locked = ("requirements-test.txt", "pytest==8.4.2 \\\n    --hash=sha256:00\n");
-    let setup = setup_of(&[locked, ("pyproject.toml", "[project]\nname = \"a\"\n"), FUNCTION]);
-    // In one command with them pip refuses the project itself, which has none.
-    let [locked, project] =
-        [" --requirement requirements-test.txt", " --editable '.'"].map(|what| format!("{pip}{what}"));
-    assert_eq!(setup, ["python3 -m venv .venv".to_owned(), locked, project]);
+    let manifest = ("pyproject.toml", "[project]\nname = \"a\"\n");
+    // In one command with them pip refuses what has none: the project itself, and other requirements.
+    for (base, rest) in
+        [(None, ""), (Some(("requirements/base.txt", "pytz\n")), " --requirement requirements/base.txt")]
+    {
+        let tree: Vec<_> = [locked, manifest, FUNCTION].into_iter().chain(base).collect();
+        let commands = [" --requirement requirements-test.txt".to_owned(), format!("{rest} --editable '.'")];
+        let commands = commands.map(|what| format!("{pip}{what}"));
+        assert_eq!(setup_of(&tree), [&["python3 -m venv .venv".to_owned()][..], &commands].concat());
+    }
 }
 
 #[test]

@@ -16,14 +16,14 @@ const VERSION: &str = "99.0.0";
 /// A project's requirements, by the files that name them.
 pub(super) struct Packages {
     installer: Installer,
-    /// Requirement files, in order.
+    /// Requirement files that name no hashes, in order.
     files: Vec<String>,
+    /// Those that do, in order: pip takes nothing without one in the same command.
+    locked: Vec<String>,
     /// Whether the project is a package itself, which then is linked and not copied.
     is_package: bool,
     extras: Vec<String>,
     groups: Vec<String>,
-    /// Whether a requirement file names hashes: then pip takes nothing without one in the same command.
-    hashed: bool,
     /// A variable that says the version, if it cannot be known.
     version: Option<String>,
     /// Everything that names requirements.
@@ -49,7 +49,8 @@ impl Packages {
         let extras = for_tests(extras(pyproject, &setup));
         let groups = for_tests(groups(pyproject));
         let mut texts: Vec<String> = requirement_files.iter().filter_map(|path| files.text(path)).collect();
-        let hashed = texts.iter().any(|text| text.contains("--hash="));
+        let names_hashes = |path: &String| files.text(path).is_some_and(|text| text.contains("--hash="));
+        let (locked, requirement_files) = requirement_files.into_iter().partition(names_hashes);
         texts.extend(files.text("uv.lock"));
         texts.extend(declared(pyproject, &extras, &groups));
         texts.extend(setup.iter().filter(|_| !extras.is_empty()).map(|text| text.replace("[tool:pytest]", "")));
@@ -62,9 +63,9 @@ impl Packages {
                 || has_metadata,
             extras,
             groups,
-            hashed,
             version: version(pyproject, &setup),
             files: requirement_files,
+            locked,
             texts: texts.join("\n"),
         }
     }
@@ -112,11 +113,10 @@ impl Packages {
         if !self.groups.is_empty() {
             commands.push(command("pip", format!("{pip} '{PIP_OF_GROUPS}'")));
         }
-        let mut what = options("--requirement", &self.files);
-        if self.hashed {
-            commands.push(command("locked", format!("{pip}{what}")));
-            what.clear();
+        if !self.locked.is_empty() {
+            commands.push(command("locked", format!("{pip}{}", options("--requirement", &self.locked))));
         }
+        let mut what = options("--requirement", &self.files);
         what += &options("--group", &self.groups);
         if self.is_package {
             let extras = if self.extras.is_empty() { String::new() } else { format!("[{}]", self.extras.join(",")) };
