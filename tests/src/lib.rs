@@ -16,6 +16,8 @@ pub mod injection;
 pub mod machines;
 #[cfg(feature = "world")]
 pub mod ministack;
+#[cfg(feature = "world")]
+pub mod parts;
 pub mod programs;
 pub mod provider;
 mod recording;

@@ -68,10 +68,19 @@ pub fn program(name: &str) -> PathBuf {
 impl World {
     /// A world whose repository holds one commit with these files.
     pub fn with(files: &[(&str, &str)]) -> Self {
+        let world = Self::begun(files);
+        world.commit(&[]);
+        world
+    }
+
+    /// A world whose repository has these files in its working tree and no commit yet.
+    pub fn begun(files: &[(&str, &str)]) -> Self {
         let world = Self { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(world.repository()).unwrap();
         world.git(&["init", "--quiet", "--initial-branch=main"]);
-        world.commit(files);
+        for (path, content) in files {
+            write(&world.repository().join(path), content);
+        }
         world
     }
 

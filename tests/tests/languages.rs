@@ -1,18 +1,13 @@
 //! Projects of several languages, each with a dependency from its registry: found, set up, checked and changed; and in each a
 //! canary that has to turn its checks red.
 #![cfg(feature = "world")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "a scenario fails loudly, and is a host: it reads the environment itself"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a scenario fails loudly")]
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
+use tests::parts::{self, tests_of};
 use tests::{Script, World};
 
 /// A project whose `double` adds two, and what is done to it.
@@ -33,14 +28,6 @@ struct Fixture {
     new: &'static str,
 }
 
-/// Of these programs, installed into `target/world`, a test may use some.
-fn parts() -> String {
-    let world = PathBuf::from(std::env::var("GATEWRIGHT_WORLD").expect("cargo xtask test --world"));
-    let folders = ["python-tools/bin", "pnpm/node_modules/.bin"].map(|folder| world.join(folder).display().to_string());
-    // After the machine's own: the environment of the tools has a Python too.
-    format!("{}:{}", std::env::var("PATH").unwrap(), folders.join(":"))
-}
-
 /// Whether a program is on this machine; if not, that is said.
 fn is_installed(program: &str, argument: &str) -> bool {
     let found = Command::new(program).arg(argument).output().is_ok_and(|output| output.status.success());
@@ -57,8 +44,7 @@ impl Fixture {
 
     /// Has the project found, and its settings committed.
     fn init(&self, world: &World) {
-        let mut command = world.command(&["init"]);
-        let output = tests::Ended::of(&command.env("PATH", parts()).output().unwrap()).expect(0);
+        let output = parts::ended(world.command(&["init"])).expect(0);
         assert!(output.said(&format!("found a {} project", self.language)), "{}", output.stdout);
         let file = world.repository().join("gatewright.toml");
         let text = fs::read_to_string(&file).unwrap().replace("#iterations = 20", "iterations = 1");
@@ -71,8 +57,7 @@ impl Fixture {
     }
 
     fn run(&self, world: &World, source: &str, test: (&str, &str), code: i32) -> Value {
-        let mut command = world.run_command(&self.script(source, test), &["--yes", "--json"]);
-        tests::Ended::of(&command.env("PATH", parts()).output().unwrap()).expect(code).json()
+        parts::ended(world.run_command(&self.script(source, test), &["--yes", "--json"])).expect(code).json()
     }
 
     /// The change is measured by named tests and lands; the canary is caught; that the only old test is gone is red.
@@ -94,17 +79,6 @@ impl Fixture {
             assert!(reason.contains(said), "{gone:#}");
         }
     }
-}
-
-/// The tests that a measurement names, as `+passed` and `-failed`, sorted.
-fn tests_of(run: &Value, purpose: &str) -> Vec<String> {
-    let evidence = run["evidence"].as_array().unwrap().iter().find(|evidence| evidence["purpose"] == purpose).unwrap();
-    let tests = evidence["commands"][0]["tests"].as_array().unwrap();
-    let sign = |test: &Value| if test["outcome"] == "passed" { '+' } else { '-' };
-    let mut names: Vec<String> =
-        tests.iter().map(|test| format!("{}{}", sign(test), test["name"].as_str().unwrap())).collect();
-    names.sort();
-    names
 }
 
 /// A project without a lock file: setup makes it from the manifest that was let in.
@@ -330,9 +304,7 @@ fn go() {
 /// A world whose lock file a tool has made, which is committed.
 fn locked(fixture: &Fixture, program: &str, arguments: &[&str]) -> World {
     let world = fixture.world();
-    let mut command = Command::new(program);
-    let status = command.args(arguments).current_dir(world.repository()).env("PATH", parts()).status().unwrap();
-    assert!(status.success(), "{program} {arguments:?}");
+    parts::lock(&world, program, arguments);
     world.commit(&[(".gitignore", ".venv/\nnode_modules/\n")]);
     world
 }

@@ -110,29 +110,57 @@ pub fn read_by_detection<'a>(paths: &[&'a str]) -> Vec<&'a str> {
 
 /// The outermost folders that hold a manifest, other people's projects left out; `.` is the repository's root.
 pub fn project_roots(paths: &[&str]) -> Vec<String> {
-    let folder = |path: &&str| {
-        let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
-        let foreign = folder.split('/').any(|part| FOREIGN.contains(&part) || part.starts_with('.') && part.len() > 1);
-        (MANIFESTS.contains(&name) && !foreign).then(|| folder.to_owned())
-    };
-    let folders: BTreeSet<String> = paths.iter().filter_map(folder).collect();
-    let is_inside = |inner: &str, outer: &str| {
-        inner != outer && (outer == "." || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/')))
-    };
-    folders.iter().filter(|folder| !folders.iter().any(|outer| is_inside(folder, outer))).cloned().collect()
+    let places = paths.iter().map(|path| path.rsplit_once('/').unwrap_or((".", *path)));
+    let own = places.filter(|(folder, name)| MANIFESTS.contains(name) && !is_foreign(folder));
+    outermost(&own.map(|(folder, _)| folder).collect())
+}
+
+fn is_foreign(folder: &str) -> bool {
+    folder.split('/').any(|part| FOREIGN.contains(&part) || part.starts_with('.') && part.len() > 1)
+}
+
+fn is_inside(inner: &str, outer: &str) -> bool {
+    inner != outer && (outer == "." || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/')))
+}
+
+fn outermost(folders: &BTreeSet<&str>) -> Vec<String> {
+    let is_outermost = |folder: &&&str| !folders.iter().any(|outer| is_inside(folder, outer));
+    folders.iter().filter(is_outermost).map(|folder| (*folder).to_owned()).collect()
 }
 
 /// Looks at every path of a repository, and into files where a name is not enough: the project in its root, or the only one
-/// below; `None` if it knows no such project. `read` gives the text of one of [`read_by_detection`].
+/// below, beside which Makefiles are named; `None` if it knows no such project. `read` gives the text of one of [`read_by_detection`].
 pub fn detect(paths: &[&str], read: &dyn Fn(&str) -> Option<String>) -> Option<Detected> {
     let files = Files::of(".", paths, read);
     let below = project_roots(paths);
     look(&files, BY_MANIFEST).or_else(|| match &below[..] {
-        [only] if only != "." => detect_in(only, paths, read),
+        [only] if only != "." => {
+            let mut found = detect_in(only, paths, read)?;
+            let beside = makes_below(paths, read).into_iter().filter(|make| make != only && !is_inside(make, only));
+            found.notes.extend(beside.map(|make| {
+                format!("{make} has a Makefile with tests, which is not checked: `gatewright init --root {make} --force` takes that one")
+            }));
+            Some(found)
+        }
         // A Makefile may speak for several projects; tests of one of them may not.
         [_, _, ..] => look(&files, &BY_SIGNS[1..]),
-        _ => look(&files, BY_SIGNS),
+        _ => look(&files, BY_SIGNS).or_else(|| match &makes_below(paths, read)[..] {
+            [only] => detect_in(only, paths, read),
+            _ => None,
+        }),
     })
+}
+
+/// The outermost folders below the root that have a Makefile with tests, other people's left out.
+fn makes_below(paths: &[&str], read: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let folders: BTreeSet<&str> = paths
+        .iter()
+        .filter_map(|path| path.rsplit_once('/'))
+        .filter(|(folder, name)| make::NAMES.contains(name) && !is_foreign(folder))
+        .map(|(folder, _)| folder)
+        .filter(|folder| make::detect(&Files::of(folder, paths, read)).is_some())
+        .collect();
+    outermost(&folders)
 }
 
 /// The same for the project in this folder.

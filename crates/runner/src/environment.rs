@@ -22,6 +22,9 @@ const NETWORK_VARIABLES: [&str; 8] =
 /// Nobody is there whom setup could ask, however it asks.
 const UNASKED: [(&str, &str); 4] =
     [("CI", "true"), ("GIT_TERMINAL_PROMPT", "0"), ("DEBIAN_FRONTEND", "noninteractive"), ("npm_config_yes", "true")];
+/// The pnpm that is here, whichever a manifest pins: another one would be fetched, and checks have no network. npm warns of this
+/// variable, so only projects of pnpm are given it.
+const INSTALLED_PNPM: (&str, &str) = ("npm_config_manage_package_manager_versions", "false");
 /// The parts of the user's cargo settings that say where packages come from; any other part may hold a credential.
 const CARGO_SETTINGS: [&str; 3] = ["source", "net", "http"];
 
@@ -181,6 +184,9 @@ impl Environment {
         let place = Place { inside, root, dependencies, network: matches!(phase, Phase::Setup { .. }) };
         let first = languages::program_folders(language, &place);
         let mut variables = languages::variables(language, &place);
+        if tools(&self.config).contains(&"pnpm") {
+            variables.insert(INSTALLED_PNPM.0.into(), INSTALLED_PNPM.1.into());
+        }
         variables.extend([
             ("PATH".into(), self.toolchain.path(&first)),
             ("HOME".into(), text(&inside.home())),

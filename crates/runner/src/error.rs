@@ -45,7 +45,7 @@ pub enum RunnerError {
         command: String,
         /// How it ended, and the cure.
         ended: String,
-        /// The last lines of its output, each on one of its own.
+        /// The beginning and the end of its output, each line on one of its own.
         tail: String,
     },
     /// An archive is damaged, or grows beyond all bounds: whoever put it there was no part of Gatewright.

@@ -16,7 +16,9 @@ use crate::inputs::Inputs;
 use crate::reading;
 use crate::workspace::Workspace;
 
-/// How many lines of a failed command's output are told.
+/// How many lines of a failed command's output are told: its last ones, and where those are not all, its first ones too. Some tools
+/// say what is wrong first, and then how they are used.
+const FIRST_LINES: usize = 6;
 const LAST_LINES: usize = 20;
 
 /// What setup left: fetched dependencies (read-only from now on), files and folders that every tree is given a copy of, and
@@ -139,10 +141,7 @@ impl Preparation<'_> {
     ) -> Result<RunnerError, RunnerError> {
         let replacements = self.environment.replacements(workspace, &self.prepared.dependencies).await?;
         let tail = reading::tail(&outcome, &replacements);
-        let lines: Vec<&str> = tail.lines().filter(|line| !line.trim().is_empty()).collect();
-        let last = lines.iter().skip(lines.len().saturating_sub(LAST_LINES));
-        let tail = last.map(|line| format!("\n  {line}")).collect();
-        Ok(RunnerError::Setup { command: command.to_owned(), ended: self.ended(&outcome.exit), tail })
+        Ok(RunnerError::Setup { command: command.to_owned(), ended: self.ended(&outcome.exit), tail: told(&tail) })
     }
 
     /// How a setup command ended, and what its reader does next.
@@ -163,5 +162,33 @@ impl Preparation<'_> {
             Exit::Limit(limit) => format!("was ended at its {limit} limit: raise it under [limits]"),
             Exit::NotStarted(why) => format!("could not be started: {why}"),
         }
+    }
+}
+
+/// The beginning and the end of an output, each line on one of its own and a little to the right.
+fn told(output: &str) -> String {
+    let mut lines: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
+    let left_out = lines.len().saturating_sub(FIRST_LINES + LAST_LINES);
+    let cut = format!("... {left_out} lines left out ...");
+    if left_out > 0 {
+        lines.splice(FIRST_LINES..FIRST_LINES + left_out, [cut.as_str()]);
+    }
+    lines.into_iter().map(|line| format!("\n  {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_output_is_told_by_its_beginning_and_its_end() {
+        let output = |count: usize| (1..=count).map(|n| format!("{n}\n\n")).collect::<String>();
+        assert_eq!(told(&output(26)).lines().filter(|line| !line.is_empty()).count(), 26);
+        let told = told(&output(40));
+        assert!(
+            told.starts_with("\n  1\n  2\n  3\n  4\n  5\n  6\n  ... 14 lines left out") && told.ends_with("\n  40"),
+            "{told}"
+        );
+        assert!(told.contains("\n  21\n") && !told.contains("\n  20\n"), "{told}");
     }
 }

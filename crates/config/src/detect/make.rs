@@ -3,13 +3,17 @@
 use super::{Detected, Files, Found, check, project};
 use crate::TestFormat;
 
+/// What a Makefile is called, in the order in which make looks for it.
+pub(super) const NAMES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
+
 pub(super) fn detect(files: &Files<'_>) -> Option<Found> {
-    // The names in the order in which make looks for them.
-    let makefile = ["GNUmakefile", "makefile", "Makefile"].iter().find_map(|name| files.text(name))?;
+    let makefile = NAMES.iter().find_map(|name| files.text(name))?;
     let target = ["test", "check"].into_iter().find(|target| has_target(&makefile, target))?;
     let detected = Detected {
         project: project("make"),
         checks: vec![check(format!("make {target}"), TestFormat::Plain)],
+        // Projects of this kind have their tests beside what they test.
+        test_paths: ["**/test.*", "**/test_*", "**/*_test.*", "**/*-test.*"].map(str::to_owned).into(),
         notes: vec!["what make needs besides the system's own programs is not set up: write it under [[setup]]".into()],
         ..Detected::default()
     };

@@ -243,6 +243,18 @@ fn the_only_project_below_the_root_is_found_and_several_are_listed() {
     let tests = [("README.md", ""), ("app/requirements.txt", ""), ("app/test_a.py", CLASS.1)];
     let found = detect_tree(&tests).unwrap();
     assert_eq!((found.project.root.as_str(), found.checks[0].command.contains("--start-directory")), ("app", false));
+    let beside = [
+        ("app/go.mod", "module a\n"),
+        ("app/Makefile", "test:\n"),
+        ("fw/Makefile", "check:\n"),
+        ("doc/Makefile", "pdf:\n"),
+    ];
+    let notes = detect_tree(&beside).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("`gatewright init --root fw --force`")), "{notes:?}");
+    assert!(!notes.iter().any(|note| note.contains("--root app") || note.contains("--root doc")), "{notes:?}");
+    let made = detect_tree(&[("README.md", ""), ("fw/makefile", "test:\n"), ("vendor/x/Makefile", "test:\n")]).unwrap();
+    assert_eq!((made.project.language.as_str(), made.project.root.as_str()), ("make", "fw"));
+    assert_eq!(detect_tree(&[("a/Makefile", "test:\n"), ("b/Makefile", "test:\n")]), None);
     let many = [("Makefile", "test:\n"), ("a/go.mod", "module a"), ("b/package.json", "{}"), ("b/test_a.py", CLASS.1)];
     assert_eq!(check_of(&many).0, "make test");
     let two = ["a/Cargo.toml", "a/b/Cargo.toml", "web/package.json", ".cache/c/go.mod"];

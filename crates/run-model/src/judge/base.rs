@@ -14,10 +14,13 @@ const NAMED: usize = 5;
 /// Why no change can be measured by these checks, with the cure and the end of what the check said; `None` if it can.
 ///
 /// A check that could not be started, whose shell found no such command (126, 127) or that a limit ended cannot run. One that
-/// `names_tests` fails without any test that ran cannot either, unless the project says that its base may fail.
+/// `names_tests` fails without any test that ran cannot either, nor can one of whose tests none passed and that says what is not
+/// there (some tools report a file that cannot be loaded as a test that failed), unless the project says that its base may fail.
 pub fn cannot_run(base: &Evidence, names_tests: &dyn Fn(&str) -> bool, may_fail: bool) -> Option<String> {
     base.commands.iter().find_map(|check| {
         let ran = check.tests.iter().any(|test| test.outcome != TestOutcome::Ignored);
+        let passed = check.tests.iter().any(|test| test.outcome == TestOutcome::Passed);
+        let missing = missing(check);
         let cure = match &check.exit {
             Exit::NotStarted(_) | Exit::Code(126 | 127) => {
                 "install what it calls, or have [[setup]] make it (`gatewright doctor` says what this machine lacks)".into()
@@ -28,9 +31,14 @@ pub fn cannot_run(base: &Evidence, names_tests: &dyn Fn(&str) -> bool, may_fail:
                  [project] in gatewright.toml"
                     .into()
             }
+            exit if !exit.is_success() && !passed && missing.is_some() && names_tests(&check.name) && !may_fail => {
+                "no test passed: have [[setup]] make what is missing; if adding it is what you ask for, say base_may_fail = true under \
+                 [project] in gatewright.toml"
+                    .into()
+            }
             _ => return None,
         };
-        let missing = missing(check).map(|names| format!("; missing there: {names}")).unwrap_or_default();
+        let missing = missing.map(|names| format!("; missing there: {names}")).unwrap_or_default();
         let said = last_lines(check);
         Some(format!("check `{}` cannot run on the base ({}{missing}): {cure}{said}", check.name, ended(&check.exit)))
     })
@@ -85,6 +93,16 @@ mod tests {
         for base in [said(101, &["+a", "-b"], ""), said(0, &[], ""), said(5, &["-b"], "")] {
             assert_eq!(by_name(&base), None);
         }
+    }
+
+    #[test]
+    fn a_check_none_of_whose_files_can_be_loaded_measures_nothing_unless_the_base_may_fail() {
+        let lost = "Error: Cannot find module 'ms'";
+        let why = by_name(&said(1, &["-a.test.js"], lost)).unwrap();
+        assert!(why.contains("missing there: ms") && why.contains("base_may_fail = true"), "{why}");
+        assert_eq!(cannot_run(&said(1, &["-a.test.js"], lost), &|_| true, true), None);
+        assert_eq!(by_name(&said(1, &["-a.test.js", "+b.test.js"], lost)), None);
+        assert_eq!(by_name(&said(1, &["-a.test.js"], "assertion failed")), None);
     }
 
     #[test]
