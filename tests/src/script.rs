@@ -5,6 +5,7 @@ use std::path::Path;
 use agent::ports::{ModelResponse, Part, StopReason};
 use models::cassette::{CASSETTE_FORMAT, Cassette, Entry, Header};
 use run_model::budget::TokenUsage;
+use run_model::gate::GateKind;
 use run_model::{SessionId, TaskId};
 use serde_json::{Value, json};
 
@@ -32,12 +33,7 @@ impl Script {
     /// The next answer of a session: some tool calls (name and input).
     #[must_use]
     pub fn calls(mut self, role: &str, iteration: u32, calls: &[(&str, Value)]) -> Self {
-        let parts = calls.iter().enumerate().map(|(index, (name, input))| Part::ToolCall {
-            id: format!("provider-{index}"),
-            name: (*name).into(),
-            input: input.clone(),
-        });
-        self.push(role, iteration, parts.collect(), StopReason::ToolUse);
+        self.push(role, iteration, parts(calls), StopReason::ToolUse);
         self
     }
 
@@ -115,6 +111,19 @@ impl Script {
         self.submits("reviewer", iteration, output)
     }
 
+    /// The reviewer answers the question of this number at gates of this kind.
+    #[must_use]
+    pub fn answers(self, kind: GateKind, number: u32, answer: Value) -> Self {
+        self.calls_at_gate(kind, number, &[("submit", answer)])
+    }
+
+    /// Before it answers, the reviewer calls some tools.
+    #[must_use]
+    pub fn calls_at_gate(mut self, kind: GateKind, number: u32, calls: &[(&str, Value)]) -> Self {
+        self.push_to(SessionId::at_gate("reviewer", kind, number), parts(calls), StopReason::ToolUse);
+        self
+    }
+
     /// The next answer of a session: nothing at all.
     #[must_use]
     pub fn is_silent(mut self, role: &str, iteration: u32) -> Self {
@@ -153,10 +162,22 @@ impl Script {
 
     fn push(&mut self, role: &str, iteration: u32, parts: Vec<Part>, stop_reason: StopReason) {
         let task = matches!(role, "developer" | "tester" | "reviewer").then(|| self.task.clone());
-        let session = SessionId::new(role, task.as_ref(), iteration);
+        self.push_to(SessionId::new(role, task.as_ref(), iteration), parts, stop_reason);
+    }
+
+    fn push_to(&mut self, session: SessionId, parts: Vec<Part>, stop_reason: StopReason) {
         let turn = self.entries.iter().filter(|entry| entry.session == session).count() as u32 + 1;
         let usage = TokenUsage { input_tokens: 1_000, output_tokens: 100, ..TokenUsage::default() };
         let response = ModelResponse { parts, stop_reason, usage, estimated: true };
         self.entries.push(Entry::scripted(session, turn, response));
     }
+}
+
+fn parts(calls: &[(&str, Value)]) -> Vec<Part> {
+    let part = |(index, (name, input)): (usize, &(&str, Value))| Part::ToolCall {
+        id: format!("provider-{index}"),
+        name: (*name).into(),
+        input: input.clone(),
+    };
+    calls.iter().enumerate().map(part).collect()
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::process::{Child, Stdio};
 
+use run_model::gate::GateKind;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
 use tests::{Script, World};
@@ -27,14 +28,17 @@ struct Terminal {
 
 impl Terminal {
     fn running(world: &World) -> Self {
-        let script = good_after(Script::default());
+        Self::playing(world, &good_after(Script::default()))
+    }
+
+    fn playing(world: &World, script: &Script) -> Self {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
         let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
         let line = File::options().read(true).write(true).open(name).unwrap();
         let end = || Stdio::from(line.try_clone().unwrap());
-        let child = world.run_command(&script, &[]).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let child = world.run_command(script, &[]).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         Self { screen: File::from(screen), child, shown: String::new() }
     }
 
@@ -73,18 +77,18 @@ impl Terminal {
 fn a_person_approves_at_the_prompt() {
     let world = World::quick();
     let mut terminal = Terminal::running(&world);
-    terminal.until("[approve/deny] ");
+    terminal.until("[approve/deny, or q QUESTION] ");
     for words in ["Risk: medium", "+echo $(($1 + $2))", "checks on the change"] {
         assert!(terminal.shown.contains(words), "{words:?} was not shown before the question:\n{}", terminal.shown);
     }
     terminal.types("perhaps");
-    terminal.until("Write approve or deny: ");
+    terminal.until("Write approve or deny, or q and your question in one line: ");
     assert_eq!(world.pending_gates().len(), 1, "what is not clear decides nothing");
     terminal.types("approve");
     let (code, shown) = terminal.end();
     assert_eq!(code, 0, "{shown}");
     assert_eq!(world.branches().len(), 1);
-    let (before, after) = shown.split_once("Write approve or deny: ").unwrap();
+    let (before, after) = shown.split_once("Write approve or deny, or q and your question in one line: ").unwrap();
     assert!(before.contains("| reviewer turn 1 |"), "the living line names role and turn:\n{before}");
     assert!(after.contains("| gate | reviewer turn 1 |"), "the living line comes back:\n{after}");
 }
@@ -93,7 +97,7 @@ fn a_person_approves_at_the_prompt() {
 fn a_person_denies_at_the_prompt() {
     let world = World::quick();
     let mut terminal = Terminal::running(&world);
-    terminal.until("[approve/deny] ");
+    terminal.until("[approve/deny, or q QUESTION] ");
     terminal.types("deny");
     let (code, shown) = terminal.end();
     assert_eq!(code, 2, "{shown}");
@@ -101,10 +105,30 @@ fn a_person_denies_at_the_prompt() {
 }
 
 #[test]
+fn a_person_asks_at_the_prompt_and_decides_when_it_is_answered() {
+    let world = World::quick();
+    let answer = json!({"text": "It adds now.", "places": []});
+    let mut terminal = Terminal::playing(&world, &good_after(Script::default()).answers(GateKind::Change, 1, answer));
+    terminal.until("[approve/deny, or q QUESTION] ");
+    terminal.types("q what does it do?");
+    let is_asked_again = |shown: &str| {
+        let (_, rest) = shown.split_once("The crew answers: It adds now.").unwrap_or_default();
+        rest.contains("[approve/deny, or q QUESTION] ")
+    };
+    while !is_asked_again(&terminal.shown) {
+        assert!(terminal.read(), "nobody was asked again:\n{}", terminal.shown);
+    }
+    terminal.types("approve");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(world.branches().len(), 1);
+}
+
+#[test]
 fn a_prompt_ends_when_somebody_else_decided() {
     let world = World::quick();
     let mut terminal = Terminal::running(&world);
-    terminal.until("[approve/deny] ");
+    terminal.until("[approve/deny, or q QUESTION] ");
     let gates = world.pending_gates();
     world.gatewright(&["gates", "approve", gates[0]["gate_id"].as_str().unwrap()]).expect(0);
     let (code, shown) = terminal.end();

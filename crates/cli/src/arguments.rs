@@ -260,6 +260,8 @@ pub(crate) enum GatesCommand {
     Approve(Decision),
     /// Say no
     Deny(Decision),
+    /// Ask the crew something first: it answers, and the gate opens afresh with the answer
+    MoreInfo(Asking),
 }
 
 #[derive(Args, Clone, Copy, Debug)]
@@ -302,6 +304,17 @@ pub(crate) struct Decision {
     #[arg(long, value_name = "TEXT")]
     pub(crate) comment: Option<String>,
     /// The hash that was shown; the decision is refused if it is another one by now
+    #[arg(long, value_name = "HASH")]
+    pub(crate) hash: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Asking {
+    /// The gate
+    pub(crate) gate: String,
+    /// The question
+    pub(crate) question: String,
+    /// The hash that was shown; the question is refused if it is another one by now
     #[arg(long, value_name = "HASH")]
     pub(crate) hash: Option<String>,
 }

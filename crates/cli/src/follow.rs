@@ -2,7 +2,7 @@
 
 use aws_sdk_sfn::error::ProvideErrorMetadata;
 use aws_sdk_sfn::types::ExecutionStatus;
-use run_model::gate::{Gate, GateDecision, GateKind, GateState};
+use run_model::gate::{Gate, GateDecision, GateKind, GateState, Question};
 use run_model::run::{RunRecord, RunStatus};
 use run_model::{GateId, RunId};
 use store::StoreError;
@@ -229,6 +229,7 @@ impl Following<'_> {
         match self.prompt.answer(&gate.gate_id) {
             None => {}
             Some(Answer::Decided(decision)) => self.answer(place, gate, decision, "self, local").await?,
+            Some(Answer::Asks(question)) => self.ask(place, gate, &question).await?,
             Some(Answer::Nobody) => {
                 self.progress.say("nobody is at this terminal: the gate waits for `gatewright gates approve`");
             }
@@ -241,6 +242,18 @@ impl Following<'_> {
             // Somebody else was faster, or it is too late: the next look shows what came of it.
             Err(problem) if problem.exit == problem::INPUT => self.progress.say(&problem.message),
             Ok(gate) if gate.state == GateState::Pending => self.progress.say(&render::decided(&gate, decision)),
+            other => drop(other?),
+        }
+        Ok(())
+    }
+
+    /// What comes of it, the next looks show. A question that is refused decides nothing, so the person is asked again.
+    async fn ask(&mut self, place: &Place, gate: &Gate, question: &Question) -> Result<(), Problem> {
+        match place.ask(gate, "self, local", question).await {
+            Err(problem) if problem.exit == problem::INPUT => {
+                self.progress.say(&problem.message);
+                self.prompt.ask(&gate.gate_id);
+            }
             other => drop(other?),
         }
         Ok(())

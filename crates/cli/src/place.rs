@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_types::SdkConfig;
 use forge::LocalGit;
 use run_model::RunId;
-use run_model::gate::{Approver, Gate, GateDecision};
+use run_model::gate::{Approver, Gate, GateDecision, Question};
 use run_model::run::{RunRecord, RunStatus};
 use serde_json::Value;
 use store::Store;
@@ -173,6 +173,17 @@ impl Place {
                 Ok(local.store.decide(&gate.gate_id, &gate.binding.hash(), decision, approver, comment).await?)
             }
             Self::Stage(stage) => stage.decide(gate, decision, comment).await,
+        }
+    }
+
+    /// Asks at a gate, in the same name as [`Self::decide`]; the gate as it stands then: asked.
+    pub(crate) async fn ask(&self, gate: &Gate, seen_as: &str, question: &Question) -> Result<Gate, Problem> {
+        match self {
+            Self::Here(local) => {
+                let asker = Approver { name: settings::person(), seen_as: seen_as.into() };
+                Ok(local.store.ask(&gate.gate_id, &gate.binding.hash(), &asker, question).await?)
+            }
+            Self::Stage(stage) => stage.ask(gate, question).await,
         }
     }
 

@@ -59,7 +59,11 @@ impl From<store::StoreError> for Problem {
         }
         let asked = matches!(
             error,
-            E::NotFound(_) | E::AlreadyDecided { .. } | E::DeadlinePassed { .. } | E::BindingChanged { .. }
+            E::NotFound(_)
+                | E::AlreadyDecided { .. }
+                | E::DeadlinePassed { .. }
+                | E::BindingChanged { .. }
+                | E::EnoughQuestions(_)
         );
         if asked { Self::input(error.with_causes()) } else { Self::missing(error.with_causes()) }
     }

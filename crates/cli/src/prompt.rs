@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal};
 
 use run_model::GateId;
-use run_model::gate::GateDecision;
+use run_model::gate::{GateDecision, Question};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
@@ -21,6 +21,8 @@ pub(crate) struct Prompt {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Decided(GateDecision),
+    /// Something has to be known first.
+    Asks(Question),
     /// Nobody is at this terminal.
     Nobody,
 }
@@ -34,7 +36,7 @@ impl Prompt {
         let lines = self.lines.get_or_insert_with(read);
         // What was typed before the question was meant for another one.
         while lines.try_recv().is_ok() {}
-        screen::ask("Your decision [approve/deny] ");
+        screen::ask("Your decision [approve/deny, or q QUESTION] ");
         self.asked = Some(gate.clone());
     }
 
@@ -50,9 +52,9 @@ impl Prompt {
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => Answer::Nobody,
             Ok(line) => match understand(&line) {
-                Some(decision) => Answer::Decided(decision),
+                Some(answer) => answer,
                 None => {
-                    screen::ask("Write approve or deny: ");
+                    screen::ask("Write approve or deny, or q and your question in one line: ");
                     return None;
                 }
             },
@@ -81,12 +83,16 @@ fn read() -> mpsc::UnboundedReceiver<String> {
     lines
 }
 
-fn understand(line: &str) -> Option<GateDecision> {
-    match line.trim().to_ascii_lowercase().as_str() {
-        "approve" | "a" | "yes" | "y" => Some(GateDecision::Approved),
-        "deny" | "d" | "no" | "n" => Some(GateDecision::Denied),
-        _ => None,
-    }
+fn understand(line: &str) -> Option<Answer> {
+    let line = line.trim();
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let answer = match (word.to_ascii_lowercase().as_str(), rest) {
+        ("approve" | "a" | "yes" | "y", "") => Answer::Decided(GateDecision::Approved),
+        ("deny" | "d" | "no" | "n", "") => Answer::Decided(GateDecision::Denied),
+        ("q" | "question", asked) => Answer::Asks(Question::new(asked).ok()?),
+        _ => return None,
+    };
+    Some(answer)
 }
 
 #[cfg(test)]
@@ -95,9 +101,12 @@ mod tests {
 
     #[test]
     fn only_clear_words_decide() {
-        assert_eq!(understand("approve\n"), Some(GateDecision::Approved));
-        assert_eq!(understand(" Deny "), Some(GateDecision::Denied));
-        for unclear in ["", "ok", "maybe", "approve deny"] {
+        assert_eq!(understand("approve\n"), Some(Answer::Decided(GateDecision::Approved)));
+        assert_eq!(understand(" Deny "), Some(Answer::Decided(GateDecision::Denied)));
+        let asked = |text| Some(Answer::Asks(Question::new(text).unwrap()));
+        assert_eq!(understand("q why not approve?\n"), asked("why not approve?"));
+        assert_eq!(understand("Question yes"), asked("yes"));
+        for unclear in ["", "ok", "maybe", "approve deny", "yes, but why?", "q", "q  ", "why?"] {
             assert_eq!(understand(unclear), None, "{unclear}");
         }
     }

@@ -8,7 +8,7 @@ use run_model::change_set::{ChangeSet, Overlay};
 use run_model::claim::no_runner_is_alive;
 use run_model::diff;
 use run_model::evidence::{Evidence, Purpose};
-use run_model::gate::{Gate, GateDecision, GateKind, GateState};
+use run_model::gate::{Exchange, Gate, GateDecision, GateKind, GateState};
 use run_model::judge;
 use run_model::run::{ArtefactRef, RunRecord, RunStatus, TaskRecord};
 use run_model::{GateId, RepoPath};
@@ -106,6 +106,9 @@ pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
     };
     line(&mut text, &format!("Gate {} stands {what}.", gate.gate_id));
     line(&mut text, &format!("\n  {}", hanging(&gate.summary, "  ")));
+    for exchange in &gate.exchanges {
+        line(&mut text, &told(exchange));
+    }
     line(&mut text, &format!("\n{}", standing(gate)));
     line(&mut text, &format!("Risk: {}", gate.risk.level.as_str()));
     for reason in &gate.risk.reasons {
@@ -131,6 +134,18 @@ pub(crate) fn gate(gate: &Gate, facts: &Facts) -> String {
     text
 }
 
+/// A question and its answer.
+fn told(exchange: &Exchange) -> String {
+    let (asker, answer) = (&exchange.asker, &exchange.answer);
+    let question = hanging(exchange.question.as_str(), "    ");
+    let mut text = format!("\n  {} asked ({}): {question}\n", asker.name, asker.seen_as);
+    let _ = write!(text, "  The crew answers: {}", hanging(answer.text.trim(), "    "));
+    if !answer.places.is_empty() {
+        let _ = write!(text, "\n    See {}.", hanging(&answer.places.join(", "), "    "));
+    }
+    text
+}
+
 /// How a gate stands, in one line.
 fn standing(gate: &Gate) -> String {
     match &gate.state {
@@ -139,6 +154,14 @@ fn standing(gate: &Gate) -> String {
             let word = if *decision == GateDecision::Approved { "approved" } else { "denied" };
             let said = comment.as_ref().map(|comment| format!(": {}", hanging(comment, "  "))).unwrap_or_default();
             format!("It was {word} by {} ({}) at {} UTC{said}", approver.name, approver.seen_as, moment(*decided_ms))
+        }
+        GateState::Asked { question, asker, asked_ms } => {
+            let (name, seen_as) = (&asker.name, &asker.seen_as);
+            let said = hanging(question.as_str(), "  ");
+            format!(
+                "{name} ({seen_as}) asked at {} UTC: {said}\nA fresh gate opens with the answer.",
+                moment(*asked_ms)
+            )
         }
         GateState::Expired => "Nobody decided in time; silence means no.".into(),
         GateState::Void => "It is void: its run ended by another way.".into(),
@@ -322,9 +345,16 @@ pub(crate) fn decided(gate: &Gate, decision: GateDecision) -> String {
     format!("{} {word}{still}", gate.gate_id)
 }
 
-/// The commands that decide, a line each.
+/// What a person's question has done to a gate.
+pub(crate) fn asked(gate: &Gate, flag: &str) -> String {
+    let gate = &gate.gate_id;
+    format!("{gate} asked: the crew answers, then a fresh gate opens (`gatewright gates list{flag}`)")
+}
+
+/// The commands that decide, and the one that asks, a line each.
 pub(crate) fn how_to_decide(gate: &GateId, flag: &str) -> String {
-    format!("  gatewright gates approve {gate}{flag}\n  gatewright gates deny {gate}{flag}")
+    let line = |word: &str, more: &str| format!("  gatewright gates {word} {gate}{more}{flag}");
+    [line("approve", ""), line("deny", ""), line("more-info", " \"...\"")].join("\n")
 }
 
 /// A status in words.

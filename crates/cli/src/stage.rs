@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_types::SdkConfig;
 use lambda_host::{Environment, OsRandomness, SystemClock};
 use reqwest::{Method, Url};
-use run_model::gate::{Gate, GateDecision};
+use run_model::gate::{Gate, GateDecision, Question};
 use run_model::run::RunRecord;
 use run_model::{Randomness, RunId};
 use serde_json::{Value, json};
@@ -113,6 +113,15 @@ impl Deployed {
         comment: Option<String>,
     ) -> Result<Gate, Problem> {
         let word = if decision == GateDecision::Approved { "approve" } else { "deny" };
+        self.say(gate, word, json!(comment)).await
+    }
+
+    /// Asks at a gate in the name of whoever the credentials are; the gate as it stands then.
+    pub(crate) async fn ask(&self, gate: &Gate, question: &Question) -> Result<Gate, Problem> {
+        self.say(gate, "more_info", json!(question)).await
+    }
+
+    async fn say(&self, gate: &Gate, word: &str, comment: Value) -> Result<Gate, Problem> {
         let body = json!({ "decision": word, "binding": gate.binding.hash(), "comment": comment });
         self.call(Method::POST, &format!("gates/{}", gate.gate_id), Some(&body)).await?;
         Ok(self.store.gate(&gate.gate_id).await?)

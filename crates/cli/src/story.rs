@@ -127,6 +127,7 @@ fn chapters(past: &Past, facts: &Facts) -> Vec<Chapter> {
             "session.stuck" => ("Stuck".to_owned(), vec![event.message.clone()]),
             "change.assessed" => ("Whole".to_owned(), assessed(facts, event)),
             "gate.opened" => ("Gate".to_owned(), gate(past, event)),
+            "gate.answered" => ("Answer".to_owned(), answered(event)),
             "change.landed" => ("Landed".to_owned(), vec![event.message.clone()]),
             "run.ended" => ("Ended".to_owned(), event.message.lines().take(1).map(str::to_owned).collect()),
             _ => return None,
@@ -204,11 +205,21 @@ fn gate(past: &Past, event: &RunEvent) -> Vec<String> {
             let said = comment.as_ref().map(|comment| format!(": {comment}")).unwrap_or_default();
             format!("{word} by {name} ({}) after {after}{said}", approver.seen_as)
         }
+        GateState::Asked { question, asker, asked_ms } => {
+            let after = lasted(asked_ms - gate.opened_ms);
+            format!("asked by {} ({}) after {after}: {}", asker.name, asker.seen_as, question.as_str())
+        }
         GateState::Pending => format!("waits until {} UTC", moment(gate.deadline_ms)),
         GateState::Expired => "nobody decided in time".to_owned(),
         GateState::Void => "void: the run ended by another way".to_owned(),
     };
     vec![opened, came]
+}
+
+/// What the crew answered to the question before.
+fn answered(event: &RunEvent) -> Vec<String> {
+    let role = event.role.as_deref().unwrap_or("the crew");
+    vec![format!("{role} {}", event.message)]
 }
 
 /// How long it took so far and what it cost.

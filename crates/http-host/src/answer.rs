@@ -85,6 +85,7 @@ impl From<StoreError> for Answer {
         match &error {
             E::NotFound(_) => Self::not_found(&error),
             E::AlreadyDecided { .. } => Self::error(409, "AlreadyDecided", &error, "nothing is left to decide"),
+            E::EnoughQuestions(_) => Self::error(409, "EnoughQuestions", &error, "approve or deny"),
             E::BindingChanged(_) => Self::error(409, "BindingChanged", &error, again),
             E::DeadlinePassed(_) => Self::error(410, "DeadlinePassed", &error, "resume the run: it opens a fresh gate"),
             E::MayNotDecide(_) => Self::not_allowed(&error, "ask somebody who may; silence means no"),

@@ -79,6 +79,9 @@ struct Input {
     overlay: Option<ArtefactRef>,
     #[serde(default)]
     evidence: Option<ArtefactRef>,
+    /// What a person asks at a gate (JSON of [`run_model::gate::Inquiry`]).
+    #[serde(default)]
+    question: Option<ArtefactRef>,
 }
 
 /// What the machine is told.
@@ -91,8 +94,8 @@ struct Output {
 
 /// Runs one invocation of a role: takes its session up, works until it is done, has to wait for checks, or time is short.
 ///
-/// `input` is `{run_id, task_id?, iteration, overlay, evidence}`: `overlay` is what the session starts from, `evidence` the
-/// results of the checks it asked for. The answer is `{status, output, overlay}` with status `done`, `needs_checks` or
+/// `input` is `{run_id, task_id?, iteration, overlay, evidence, question?}`: `overlay` is what the session starts from, `evidence` the
+/// results of the checks it asked for, `question` what a person asks at a gate; `iteration` is then the question's number. The answer is `{status, output, overlay}` with status `done`, `needs_checks` or
 /// `continue`; `overlay` is the given one with the session's edits over it, null if it changes nothing. `deadline_ms` is when the invocation will be ended from outside, in milliseconds since
 /// the epoch.
 ///
@@ -153,7 +156,10 @@ fn request(
     let chosen = config.role(definition.role.name);
     Ok(SessionRequest {
         run: input.run_id.clone(),
-        session: SessionId::new(definition.role.name, input.task_id.as_ref(), input.iteration),
+        session: match &material.inquiry {
+            Some(inquiry) => SessionId::at_gate(definition.role.name, inquiry.kind, input.iteration),
+            None => SessionId::new(definition.role.name, input.task_id.as_ref(), input.iteration),
+        },
         opening: opening::render(definition.sections, material),
         model: ModelChoice {
             price: config.price(&chosen.model)?,

@@ -1,9 +1,11 @@
 //! What a run knows when a role is called: pure data once it is loaded.
 
+use agent::ports::Tree as _;
 use config::RunConfig;
 use run_model::change_set::{Edit, Overlay};
 use run_model::design::Design;
 use run_model::evidence::{Evidence, Purpose};
+use run_model::gate::{GateKind, Inquiry};
 use run_model::plan::{Plan, PlannedTask};
 use run_model::run::{ArtefactRef, RunRecord, TaskRecord};
 use run_model::verdict::{DeveloperReport, TesterReport};
@@ -33,7 +35,7 @@ pub struct Material {
     pub record: Option<TaskRecord>,
     /// The evidence on the base.
     pub base_evidence: Option<Evidence>,
-    /// The newest evidence on the task's tree, before this session.
+    /// The newest evidence on the task's tree, before this session; at the gate of the change, that on the whole change.
     pub task_evidence: Option<Evidence>,
     /// What the tests alone showed on the base.
     pub proof_evidence: Option<Evidence>,
@@ -41,6 +43,8 @@ pub struct Material {
     pub developed: Option<DeveloperReport>,
     /// What the tester said of the round, once it is measured.
     pub tested: Option<TesterReport>,
+    /// What a person asks at a gate, if the role is called for that.
+    pub inquiry: Option<Inquiry>,
     /// The evidence that this invocation brought.
     pub(crate) brought: Option<Evidence>,
     /// The edits of tasks that this one builds on.
@@ -75,6 +79,10 @@ impl Material {
         let proof = shown(Section::Evidence, of_task(|record| record.proof_evidence.as_ref()));
         let developed = shown(Section::Reports, of_task(|record| record.developed.as_ref()));
         let tested = shown(Section::Reports, of_task(|record| record.tested.as_ref()));
+        let inquiry: Option<Inquiry> = load(store, input.question.as_ref()).await?;
+        // What the held-out tests show is told to no agent, at a gate neither.
+        let of_change = inquiry.as_ref().filter(|inquiry| inquiry.kind == GateKind::Change);
+        let on_change = of_change.and_then(|_| newest(Purpose::Final));
         let given = load(store, input.overlay.as_ref()).await?.unwrap_or_default();
         Ok(Self {
             requirement: String::from_utf8_lossy(&requirement).into_owned(),
@@ -82,10 +90,11 @@ impl Material {
             config: store.get_json(&run.config).await?,
             design: load(store, run.design.as_ref()).await?,
             base_evidence: load(store, newest(Purpose::Baseline)).await?,
-            task_evidence: load(store, of_task(|record| record.evidence.as_ref())).await?,
+            task_evidence: load(store, of_task(|record| record.evidence.as_ref()).or(on_change)).await?,
             proof_evidence: load(store, proof).await?,
             developed: load(store, developed).await?,
             tested: load(store, tested).await?,
+            inquiry,
             brought: load(store, input.evidence.as_ref()).await?,
             earlier: load(store, of_task(|record| record.base_overlay.as_ref())).await?.unwrap_or_default(),
             tree: LaidOver { base, given },
@@ -105,6 +114,11 @@ impl Material {
     /// Whether the task has changed nothing yet, a session's edits included.
     pub fn unchanged_by(&self, edits: &Overlay) -> bool {
         self.with(edits) == self.tree.base.really_changed(self.earlier.clone())
+    }
+
+    /// Whether the tree that the role reads has this file.
+    pub fn has(&self, path: &RepoPath) -> bool {
+        self.tree.read(path).is_ok_and(|content| content.is_some())
     }
 
     /// A file's text before this task.

@@ -10,6 +10,7 @@ use run_model::RepoPath;
 use run_model::change_set::Edit;
 use run_model::design::Design;
 use run_model::diff::{FileDiff, diff};
+use run_model::gate::Inquiry;
 use run_model::judge;
 use run_model::plan::{Plan, PlannedTask};
 
@@ -40,6 +41,8 @@ pub enum Section {
     Evidence,
     /// What developer and tester say of their work: claims.
     Reports,
+    /// What a person asks at a gate, and what was answered before: untrusted.
+    Question,
 }
 
 /// The sections that have something to say, one text each.
@@ -62,9 +65,11 @@ impl Section {
             Self::Feedback => ("feedback", feedback(material)?),
             Self::Evidence => ("evidence", evidence(material)?),
             Self::Reports => ("reports", reports(material)?),
+            Self::Question => ("question", question(material.inquiry.as_ref()?)),
         };
-        let attributes = match self {
-            Self::Requirement => format!(" from={:?}", material.seen_as),
+        let attributes = match (self, &material.inquiry) {
+            (Self::Requirement, _) => format!(" from={:?}", material.seen_as),
+            (Self::Question, Some(asked)) => format!(" from={:?} gate={:?}", asked.seen_as, asked.kind.as_str()),
             _ => String::new(),
         };
         Some(fenced(tag, &attributes, &body))
@@ -72,7 +77,7 @@ impl Section {
 }
 
 /// The names of all sections.
-const TAGS: [&str; 11] = [
+const TAGS: [&str; 12] = [
     "requirement",
     "project",
     "files",
@@ -84,6 +89,7 @@ const TAGS: [&str; 11] = [
     "feedback",
     "evidence",
     "reports",
+    "question",
 ];
 
 /// A section between its tags. A text that holds the closing tag cannot end it, and a line that looks like the border of any section
@@ -262,6 +268,17 @@ fn reports(material: &Material) -> Option<String> {
         }
     }
     (!text.is_empty()).then_some(text)
+}
+
+/// What is asked, after what was asked and answered before.
+fn question(inquiry: &Inquiry) -> String {
+    let mut text = String::new();
+    for exchange in &inquiry.earlier {
+        let (asked, answered) = (exchange.question.as_str(), exchange.answer.text.trim());
+        let _ = writeln!(text, "asked before: {asked}\nanswered: {answered}\n");
+    }
+    text.push_str(inquiry.question.as_str());
+    text
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
 //! A gate: a contract bound to the hash of exactly what will happen.
 
 mod approval;
+mod question;
 
+use approval::check_role;
 pub use approval::{Approval, Refusal, Weight, approver_roles, approvers_needed, weigh};
+pub use question::{
+    Answer, Answered, BadQuestion, Exchange, Inquiry, LONGEST_ANSWER, LONGEST_QUESTION, MOST_PLACES, MOST_QUESTIONS,
+    Question, may_ask,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::risk::{Risk, RiskLevel};
@@ -18,6 +24,17 @@ pub enum GateKind {
     Setup,
     /// The change, before it lands.
     Change,
+}
+
+impl GateKind {
+    /// The kind in one word: `plan`, `setup` or `change`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Setup => "setup",
+            Self::Change => "change",
+        }
+    }
 }
 
 /// What was shown and will happen; its hash is what an approval approves.
@@ -76,6 +93,15 @@ pub enum GateState {
         /// When, in milliseconds since the epoch.
         decided_ms: i64,
     },
+    /// A person asked something. Once the crew has answered, a fresh gate opens before the very same.
+    Asked {
+        /// What.
+        question: Question,
+        /// Who.
+        asker: Approver,
+        /// When, in milliseconds since the epoch.
+        asked_ms: i64,
+    },
     /// The deadline passed; silence means no.
     Expired,
     /// The run ended by another way, so there is nothing left to decide.
@@ -83,12 +109,13 @@ pub enum GateState {
 }
 
 impl GateState {
-    /// The state in one word: `pending`, `approved`, `denied`, `expired` or `void`.
+    /// The state in one word: `pending`, `approved`, `denied`, `asked`, `expired` or `void`.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Decided { decision: GateDecision::Approved, .. } => "approved",
             Self::Decided { decision: GateDecision::Denied, .. } => "denied",
+            Self::Asked { .. } => "asked",
             Self::Expired => "expired",
             Self::Void => "void",
         }
@@ -117,6 +144,9 @@ pub struct Gate {
     /// Who approved so far, where the rules count people; empty on one machine.
     #[serde(default)]
     pub approvals: Vec<Approval>,
+    /// What was asked before this gate opened, over the very same, and what the crew answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<Exchange>,
 }
 
 impl Gate {

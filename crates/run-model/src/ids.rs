@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
+use crate::gate::GateKind;
+
 /// Why a text is not an identifier of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value:?} is not a {kind}: {rule}")]
@@ -97,6 +99,11 @@ impl SessionId {
     /// The session of `role` on `task` (or on the run as a whole) in this iteration, counted from 1.
     pub fn new(role: &str, task: Option<&TaskId>, iteration: u32) -> Self {
         Self(format!("{role}/{}/{iteration}", task.map_or("run", TaskId::as_str)))
+    }
+
+    /// The session of `role` on the question of this number at gates of this kind, counted from 1. No task has such a name.
+    pub fn at_gate(role: &str, kind: GateKind, number: u32) -> Self {
+        Self(format!("{role}/gate:{}/{number}", kind.as_str()))
     }
 
     /// The text itself.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use setup::ProposedSetup;
 
 use crate::evidence::Purpose;
+use crate::gate::{Answered, GateKind};
 use crate::person::{self, Person};
 use crate::risk::Risk;
 use crate::snapshot::SnapshotRef;
@@ -325,6 +326,9 @@ pub struct RunRecord {
     pub risk: Option<Risk>,
     /// The gate that is or was last open.
     pub gate: Option<GateId>,
+    /// The questions at gates that were answered, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answered: Vec<Answered>,
     /// The commit that was published.
     pub commit: Option<String>,
     /// The pull request that shows the change, on a forge.
@@ -393,12 +397,18 @@ impl RunRecord {
             plan_risk: None,
             risk: None,
             gate: None,
+            answered: Vec::new(),
             commit: None,
             pull_request: None,
             branch: None,
             ending: None,
             outcome: None,
         }
+    }
+
+    /// How many questions were answered at gates of this kind.
+    pub fn answered_at(&self, kind: GateKind) -> usize {
+        self.answered.iter().filter(|answered| answered.kind == kind).count()
     }
 
     /// What an approval of the change lets it into: the pull request's branch on a forge, else the run's own branch.

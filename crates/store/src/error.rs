@@ -1,7 +1,7 @@
 //! Why the store refused or failed, by what the reader does next.
 
 use agent::ports::PortError;
-use run_model::gate::Refusal;
+use run_model::gate::{MOST_QUESTIONS, Refusal};
 use run_model::{ErrorName, FunctionError, GateId, RunId, SessionId};
 
 /// The cause of a failure in an outside system.
@@ -30,9 +30,12 @@ pub enum StoreError {
     AlreadyDecided {
         /// The gate.
         gate: GateId,
-        /// How it stands: `approved by NAME`, `void`.
+        /// How it stands: `approved by NAME`, `asked by NAME; ...`, `void`.
         stands: String,
     },
+    /// Enough was asked at this kind of gate: decide.
+    #[error("{MOST_QUESTIONS} questions were answered here, which is all: approve or deny gate {0}")]
+    EnoughQuestions(GateId),
     /// What was approved is not what would happen: look at the gate again.
     #[error("gate {0} now stands before something else than what was shown; look at it again")]
     BindingChanged(GateId),
@@ -118,6 +121,7 @@ impl From<StoreError> for FunctionError {
             // Trying again would not help, so these must not look like a conflict.
             E::DeadlinePassed(_)
             | E::AlreadyDecided { .. }
+            | E::EnoughQuestions(_)
             | E::BindingChanged(_)
             | E::MayNotDecide(_)
             | E::OutOfReach { .. } => ErrorName::PolicyRefused,
@@ -141,6 +145,7 @@ impl From<StoreError> for PortError {
             StoreError::Conflict(what) => Self::Conflict(what),
             StoreError::DeadlinePassed(_)
             | StoreError::AlreadyDecided { .. }
+            | StoreError::EnoughQuestions(_)
             | StoreError::BindingChanged(_)
             | StoreError::MayNotDecide(_)
             | StoreError::TooLarge { .. }

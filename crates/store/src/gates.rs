@@ -1,4 +1,6 @@
-//! Gates: opened with a task token, decided once, expired by silence, void when the run ends.
+//! Gates: opened with a task token, decided or asked at once, expired by silence, void when the run ends.
+
+mod ask;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use run_model::gate::{Approval, Approver, Gate, GateDecision, GateState, Weight, weigh};
@@ -64,7 +66,10 @@ fn what(gate: &GateId) -> String {
 
 fn no_longer_waits(gate: &Gate) -> StoreError {
     let by = gate.decided_by().map(|names| format!(" by {names}")).unwrap_or_default();
-    let stands = format!("{}{by}", gate.state.word());
+    let stands = match &gate.state {
+        GateState::Asked { asker, .. } => format!("asked by {}; a fresh gate opens with the answer", asker.name),
+        state => format!("{}{by}", state.word()),
+    };
     StoreError::AlreadyDecided { gate: gate.gate_id.clone(), stands }
 }
 

@@ -117,7 +117,7 @@ impl OutboxItem {
 impl Store {
     /// What to tell the state that waits for a gate or a job. Opens the token, so only `task-callback` can do it.
     ///
-    /// A gate's answer is `{"gate_id", "decision"}`, `decision` being `approved`, `denied`, `expired` or `void`; a job's is
+    /// A gate's answer is `{"gate_id", "decision"}`, `decision` being `approved`, `denied`, `asked`, `expired` or `void`; a job's is
     /// what the runner reported.
     ///
     /// # Errors

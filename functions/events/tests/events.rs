@@ -86,6 +86,7 @@ fn gate() -> Gate {
         deadline_ms: START_MS + 60_000,
         state: GateState::Pending,
         approvals: Vec::new(),
+        exchanges: Vec::new(),
     }
 }
 

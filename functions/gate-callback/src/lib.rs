@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use aws_types::SdkConfig;
 use http_host::{Answer, Request};
-use run_model::gate::{Gate, GateDecision, GateState, approver_roles, approvers_needed};
+use run_model::gate::{Approver, Gate, GateDecision, GateState, Question, approver_roles, approvers_needed, may_ask};
+use run_model::person::Person;
 use run_model::run::Requester;
 use run_model::{Clock, FunctionError, GateId, Randomness, Sha256};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Names, Store, Vote};
+use store::{Names, Store, StoreError, Vote};
 
 pub use crate::serve::serve;
 
@@ -36,6 +37,7 @@ impl Context {
 enum Word {
     Approve,
     Deny,
+    MoreInfo,
 }
 
 #[derive(Deserialize)]
@@ -80,12 +82,27 @@ async fn answer(context: &Context, request: &Request<'_>) -> Result<Answer, Answ
     let decision = match decision {
         Word::Approve => GateDecision::Approved,
         Word::Deny => GateDecision::Denied,
+        Word::MoreInfo => {
+            let asked = ask(context, &gate, &binding, &person, comment.as_deref().unwrap_or_default()).await?;
+            return Ok(Answer::json(200, shown(&asked, &requester, context.clock.now_ms())));
+        }
     };
     let vote = Vote { decision, binding_hash: binding, person, comment };
     let gate = context.store.vote(&gate.gate_id, &requester, &vote).await?;
     tracing::info!(run = %gate.run_id, gate = %gate.gate_id, by = vote.person.name, ?decision, "a person decided");
     let status = if gate.state == GateState::Pending { 202 } else { 200 };
     Ok(Answer::json(status, shown(&gate, &requester, context.clock.now_ms())))
+}
+
+/// A question counts from whoever may decide by role, from the requester too.
+async fn ask(context: &Context, gate: &Gate, binding: &Sha256, person: &Person, text: &str) -> Result<Gate, Answer> {
+    let unclear = |problem| Answer::invalid(format!("comment: {problem}"), "put the question into comment");
+    let question = Question::new(text).map_err(unclear)?;
+    may_ask(gate.risk.level, person).map_err(StoreError::from)?;
+    let asker = Approver { name: person.name.clone(), seen_as: person.seen_as.clone() };
+    let gate = context.store.ask(&gate.gate_id, binding, &asker, &question).await?;
+    tracing::info!(run = %gate.run_id, gate = %gate.gate_id, by = asker.name, "a person asked");
+    Ok(gate)
 }
 
 /// The gate for people.
@@ -115,6 +132,8 @@ fn shown(gate: &Gate, requester: &Requester, now_ms: i64) -> Value {
         "approvals_needed": approvers_needed(gate.risk.level, requester),
         "approvals": approvals.collect::<Vec<_>>(),
         "decision": decision(gate),
+        "question": question(gate),
+        "exchanges": gate.exchanges,
     })
 }
 
@@ -130,4 +149,10 @@ fn decision(gate: &Gate) -> Option<Value> {
     let GateState::Decided { approver, comment, decided_ms, .. } = &gate.state else { return None };
     let by = gate.decided_by();
     Some(json!({ "by": by, "seen_as": approver.seen_as, "comment": comment, "decided_ms": decided_ms }))
+}
+
+/// What was asked at this very gate.
+fn question(gate: &Gate) -> Option<Value> {
+    let GateState::Asked { question, asker, asked_ms } = &gate.state else { return None };
+    Some(json!({ "by": asker.name, "seen_as": asker.seen_as, "text": question, "asked_ms": asked_ms }))
 }

@@ -115,6 +115,7 @@ fn gate(level: RiskLevel) -> Gate {
         deadline_ms: START_MS + HOUR_MS,
         state: GateState::Pending,
         approvals: Vec::new(),
+        exchanges: Vec::new(),
     }
 }
 
@@ -315,4 +316,52 @@ async fn a_void_gate_is_nobodys() {
     let (status, refused) = world.decide(&Who::Bearer(&ann), "approve").await;
     assert_eq!(status, 409);
     assert!(refused["error"]["message"].as_str().unwrap().ends_with("void"), "{refused}");
+}
+
+impl World {
+    async fn ask(&self, bearer: &str, comment: Option<&str>) -> (u64, Value) {
+        let binding = gate(RiskLevel::High).binding.hash();
+        let body = json!({ "decision": "more_info", "binding": binding, "comment": comment }).to_string();
+        self.send("POST", "/api/v1/gates/g-1", &Who::Bearer(bearer), &body).await
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_decide_may_ask_and_so_may_the_requester() {
+    for name in ["ann", "zoe"] {
+        let world = World::with(RiskLevel::High, zoe()).await;
+        let asker = world.bearer(name, &[ApproverRole::TechLead]).await;
+        let (status, asked) = world.ask(&asker, Some("why?")).await;
+        assert_eq!((status, &asked["state"], &asked["decision"]), (200, &json!("asked"), &Value::Null));
+        let question = json!({ "by": name, "seen_as": "bearer", "text": "why?", "asked_ms": START_MS });
+        assert_eq!((&asked["question"], &asked["exchanges"]), (&question, &json!([])));
+        assert_eq!(world.outbox().await, 1);
+        let (status, refused) = world.decide(&Who::Bearer(&asker), "deny").await;
+        assert_eq!((status, &refused["error"]["name"]), (409, &json!("AlreadyDecided")));
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_decide_may_not_ask_and_a_question_says_something() {
+    let world = World::with(RiskLevel::High, zoe()).await;
+    let (ann, ben) =
+        (world.bearer("ann", &[ApproverRole::Developer]).await, world.bearer("ben", &ApproverRole::ALL).await);
+    let (status, refused) = world.ask(&ann, Some("why?")).await;
+    assert_eq!((status, &refused["error"]["name"]), (403, &json!("NotAllowed")));
+    assert_eq!(world.ask("gwb_no", Some("why?")).await.0, 401);
+    for nothing in [None, Some("  "), Some("x".repeat(4_001).as_str())] {
+        let (status, refused) = world.ask(&ben, nothing).await;
+        assert_eq!((status, &refused["error"]["name"]), (400, &json!("InvalidInput")), "{refused}");
+    }
+    assert_eq!((world.stands().await.state, world.outbox().await), (GateState::Pending, 0));
+    let enough = |run: &mut RunRecord| {
+        let answered = json!({
+            "gate_id": "g-0", "kind": "change", "binding_hash": "0".repeat(64),
+            "exchange": { "key": "k", "sha256": "0".repeat(64), "bytes": 1 },
+        });
+        run.answered = vec![serde_json::from_value(answered).unwrap(); 3];
+    };
+    world.store.update_run(&RunId::new("r-1").unwrap(), enough).await.unwrap();
+    let (status, refused) = world.ask(&ben, Some("why?")).await;
+    assert_eq!((status, &refused["error"]["cure"]), (409, &json!("approve or deny")));
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aws_types::SdkConfig;
 use config::RunConfig;
 use run_model::change_set::ChangeSet;
-use run_model::gate::{Binding, Gate, GateKind, GateState};
+use run_model::gate::{Binding, Exchange, Gate, GateKind, GateState};
 use run_model::plan::Plan;
 use run_model::run::{RunRecord, Stage, branch_name};
 use run_model::{Clock, ErrorName, FunctionError, GateId, Randomness, RunId};
@@ -109,7 +109,10 @@ async fn contract(
     // Low risk opens no gate by itself; whoever opens one all the same gives it the shortest wait.
     let wait = config.limits.gate_wait_seconds(risk.level).unwrap_or(30 * 60);
     let opened_ms = context.clock.now_ms();
-    let name = format!("{}-{}-{}", run.run_id, run.executions, binding.hash().short());
+    let exchanges = exchanges(context, run, &binding).await?;
+    // What was asked has closed the gate at which it was asked, so there is a fresh one after each answer.
+    let after = if exchanges.is_empty() { String::new() } else { format!("-q{}", exchanges.len()) };
+    let name = format!("{}-{}-{}{after}", run.run_id, run.executions, binding.hash().short());
     let gate_id = GateId::new(name).map_err(|problem| FunctionError::new(ErrorName::Internal, problem.to_string()))?;
     Ok(Gate {
         gate_id,
@@ -121,5 +124,15 @@ async fn contract(
         deadline_ms: opened_ms + i64::from(wait) * 1000,
         state: GateState::Pending,
         approvals: Vec::new(),
+        exchanges,
     })
+}
+
+/// What was asked and answered over the very same.
+async fn exchanges(context: &Context, run: &RunRecord, binding: &Binding) -> Result<Vec<Exchange>, FunctionError> {
+    let (hash, mut exchanges) = (binding.hash(), Vec::new());
+    for answered in run.answered.iter().filter(|answered| answered.binding_hash == hash) {
+        exchanges.push(context.store.get_json(&answered.exchange).await?);
+    }
+    Ok(exchanges)
 }

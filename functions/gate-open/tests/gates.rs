@@ -7,7 +7,7 @@ use std::sync::Arc;
 use config::{CheckSpec, RunConfig, TestFormat};
 use embedded_cloud::{Attachment, Cloud, CloudOptions};
 use run_model::change_set::{ChangeSet, Edit, Overlay};
-use run_model::gate::{Approver, Gate, GateDecision, GateKind, GateState};
+use run_model::gate::{Approver, Gate, GateDecision, GateKind, GateState, Question};
 use run_model::risk::{Risk, RiskLevel};
 use run_model::run::{ProposedSetup, RunRecord, RunStatus, Stage};
 use run_model::snapshot::SnapshotRef;
@@ -156,7 +156,7 @@ async fn a_gate_waits_as_long_as_its_risk_asks_for() {
         // Only the change is risky: a plan of that risk would have to be approved first.
         let low = Risk { level: RiskLevel::Low, reasons: Vec::new() };
         world.store.update_run(&world.run_id, |run| run.plan_risk = Some(low.clone())).await.unwrap();
-        let expected = json!({ "needed": true, "risk_level": level, "timeout_seconds": seconds });
+        let expected = json!({ "needed": true, "risk_level": level, "timeout_seconds": seconds, "question": null });
         assert_eq!(world.resume("r-1-2").await["gate"], expected);
         let gate = world.open("change", "t").await;
         assert_eq!((gate.opened_ms, gate.deadline_ms), (START_MS, START_MS + seconds * 1000));
@@ -298,4 +298,104 @@ async fn a_gate_that_nobody_waits_at_any_more_cannot_be_approved() {
     assert_eq!(world.gate(gate.gate_id.as_str()).await.state, GateState::Void);
     assert!(matches!(world.decide(&gate, GateDecision::Approved).await, Err(StoreError::AlreadyDecided { .. })));
     assert_eq!(world.finish().await["status"], "timed_out");
+}
+
+impl World {
+    async fn ask(&self, gate: &Gate, question: &str) -> Gate {
+        let ann = Approver { name: "ann".into(), seen_as: "self, local".into() };
+        let question = Question::new(question).unwrap();
+        self.store.ask(&gate.gate_id, &gate.binding.hash(), &ann, &question).await.unwrap()
+    }
+
+    /// What the machine does when the crew has answered.
+    async fn keep(&self, gate: &Gate, text: &str) {
+        let output = self.store.put_json(&self.run_id, &json!({ "text": text, "places": [] })).await.unwrap();
+        let answer = json!({ "output": output, "error": null });
+        self.keep_answer(gate, answer).await;
+    }
+
+    async fn keep_answer(&self, gate: &Gate, mut answer: Value) {
+        answer["action"] = "keep-answer".into();
+        answer["run_id"] = "r-1".into();
+        answer["gate_id"] = gate.gate_id.as_str().into();
+        self.control(answer).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_opens_a_fresh_gate_before_the_very_same() {
+    let world = World::published(config(), RiskLevel::Medium).await;
+    let first = world.open("change", "t1").await;
+    world.ask(&first, "why?").await;
+    assert_eq!(world.close().await, "answer");
+    let run = world.run().await;
+    assert_eq!((run.status, run.ending), (RunStatus::Running, None), "the crew is at work");
+    // The state that waits is tried again meanwhile: it hears of the question, and no fresh gate opens without an answer.
+    assert_eq!(world.open("change", "t2").await.state.word(), "asked");
+    assert_eq!(world.store.answer_for(OutboxKind::Gate, first.gate_id.as_str()).await.unwrap().token, "t2");
+    world.clock.advance(29 * 60_000);
+    world.keep(&first, "Because.").await;
+    let second = world.open("change", "t3").await;
+    assert_eq!(second.gate_id.as_str(), format!("{}-q1", first.gate_id));
+    assert_eq!((&second.binding, &second.state), (&first.binding, &GateState::Pending));
+    assert_eq!(second.deadline_ms, world.clock.now_ms() + 30 * 60_000, "there is as much time as at first");
+    let [exchange] = &second.exchanges[..] else { panic!("{:?}", second.exchanges) };
+    assert_eq!((exchange.question.as_str(), exchange.answer.text.as_str()), ("why?", "Because."));
+    assert_eq!((exchange.asker.name.as_str(), exchange.asked_ms), ("ann", START_MS));
+    assert_eq!(world.run().await.status, RunStatus::ApprovalPending);
+    assert_eq!(world.open("change", "t4").await, second, "opened again it is the same");
+
+    world.ask(&second, "and else?").await;
+    assert_eq!(world.close().await, "answer");
+    world.keep(&second, "Nothing.").await;
+    let third = world.open("change", "t5").await;
+    assert_eq!((third.gate_id.as_str().ends_with("-q2"), third.exchanges.len()), (true, 2));
+    assert!(world.decide(&first, GateDecision::Approved).await.is_err());
+    assert!(world.decide(&second, GateDecision::Approved).await.is_err());
+    world.decide(&third, GateDecision::Approved).await.unwrap();
+    assert_eq!(world.close().await, "go");
+    let said = ["ann asks (self, local): why?", "ann asks (self, local): and else?"];
+    assert_eq!(world.events("gate.asked").await, said);
+    assert_eq!(world.events("gate.answered").await, ["answers: Because.", "answers: Nothing."]);
+}
+
+#[tokio::test]
+async fn a_question_that_a_run_left_unanswered_comes_first_when_it_is_resumed() {
+    let world = World::published(config(), RiskLevel::Medium).await;
+    let gate = world.open("change", "t").await;
+    world.ask(&gate, "why?").await;
+    world.finish().await;
+    let left = world.resume("r-1-2").await["gate"]["question"].clone();
+    assert_eq!((&left["gate_id"], &left["number"]), (&json!(gate.gate_id), &json!(1)));
+    world.keep(&gate, "Because.").await;
+    assert_eq!(world.resume("r-1-3").await["gate"]["question"], Value::Null);
+    let fresh = world.open("change", "t2").await;
+    assert_eq!(fresh.exchanges.len(), 1, "what was answered is shown by every gate before the very same");
+    world.set_change("pub fn three() {}\n").await;
+    assert_eq!(world.open("change", "t3").await.exchanges, [], "another change was not asked about");
+}
+
+#[tokio::test]
+async fn a_question_about_what_is_gone_is_left_alone() {
+    let world = World::published(config(), RiskLevel::Medium).await;
+    let gate = world.open("change", "t").await;
+    world.ask(&gate, "why?").await;
+    world.finish().await;
+    world.set_change("pub fn three() {}\n").await;
+    assert_eq!(world.resume("r-1-2").await["gate"]["question"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_failure_is_told_in_place_of_an_answer() {
+    let world = World::published(config(), RiskLevel::Medium).await;
+    let gate = world.open("change", "t").await;
+    world.ask(&gate, "why?").await;
+    assert_eq!(world.close().await, "answer");
+    let cause = json!({ "errorType": "BudgetExceeded", "errorMessage": "the budget cannot carry the call" });
+    let error = json!({ "Error": "BudgetExceeded", "Cause": cause.to_string() });
+    world.keep_answer(&gate, json!({ "output": null, "error": error })).await;
+    let fresh = world.open("change", "t").await;
+    let said = &fresh.exchanges[0].answer.text;
+    assert!(said.ends_with("could not give one: the budget cannot carry the call"), "{said}");
+    assert_eq!(world.run().await.ending, None);
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod answering;
 mod serve;
 
 use agent::{Role, ToolKind, Writes};
@@ -10,6 +11,7 @@ use run_model::change_set::Overlay;
 use run_model::verdict::{Severity, Verdict, VerdictDecision};
 use serde_json::Value;
 
+pub use crate::answering::QUESTION;
 pub use crate::serve::serve;
 pub use role_host::Context;
 
@@ -36,12 +38,14 @@ pub const DEFINITION: Definition = Definition {
     accept,
 };
 
-/// Answers the machine: see [`role_host::handle`] for input, output and errors.
+/// Answers the machine: see [`role_host::handle`] for input, output and errors. With a `question` it answers a person at a gate,
+/// otherwise it gives its verdict on a task.
 ///
 /// # Errors
 /// As [`role_host::handle`].
 pub async fn handle(context: &Context, input: Value, deadline_ms: i64) -> Result<Value, FunctionError> {
-    role_host::handle(&DEFINITION, context, input, deadline_ms).await
+    let definition = if input["question"].is_null() { &DEFINITION } else { &QUESTION };
+    role_host::handle(definition, context, input, deadline_ms).await
 }
 
 fn accept(output: &Value, _: &Material, _: &Overlay) -> Result<(), String> {

@@ -7,14 +7,17 @@ use run_model::{ErrorName, FunctionError, GateId, RunId};
 use serde_json::{Value, json};
 use store::NewEvent;
 
-use crate::{Context, setup};
+use crate::{Context, questions, setup};
 
 /// What the machine asks of a gate before it comes to it: a change waits from medium risk on, a plan only from high on, other
-/// dependencies always; plan and dependencies once.
+/// dependencies always; plan and dependencies once. A question that an earlier execution left unanswered comes first.
 pub(crate) async fn needed(context: &Context, run: &RunRecord, kind: GateKind) -> Result<Value, FunctionError> {
     let (level, wait) = asked_for(context, run, kind).await?;
     let needed = wait.is_some() && !is_passed(context, run, kind).await?;
-    Ok(json!({ "needed": needed, "risk_level": level, "timeout_seconds": wait.unwrap_or(0) }))
+    let question = if needed { questions::left_over(context, run, kind).await? } else { Value::Null };
+    Ok(json!({
+        "needed": needed, "risk_level": level, "timeout_seconds": wait.unwrap_or(0), "question": question,
+    }))
 }
 
 /// Whether a person still has to be asked: the rules ask for it, and nobody has approved yet.
@@ -63,6 +66,15 @@ pub(crate) async fn closed(context: &Context, run_id: RunId, kind: GateKind) -> 
     if gate.binding.kind != kind {
         return Err(FunctionError::new(ErrorName::Internal, format!("{} is not the gate of this stage", gate.gate_id)));
     }
+    if matches!(gate.state, GateState::Asked { .. }) {
+        let work = |run: &mut RunRecord| {
+            if run.status == RunStatus::ApprovalPending {
+                run.status = RunStatus::Running;
+            }
+        };
+        let run = context.store.update_run(&run_id, work).await?;
+        return Ok(json!({ "next": "answer", "question": questions::errand(context, &run, &gate).await? }));
+    }
     let (message, ending) = meaning(&run_id, &gate);
     let next = if ending.is_none() { "go" } else { "finish" };
     if kind == GateKind::Setup && ending.is_none() {
@@ -76,7 +88,7 @@ pub(crate) async fn closed(context: &Context, run_id: RunId, kind: GateKind) -> 
         NewEvent::new("gate.closed", message.as_str())
     };
     context.store.update_run_telling(&run_id, close).await?;
-    Ok(json!({ "next": next }))
+    Ok(json!({ "next": next, "question": null }))
 }
 
 /// The gate once nothing more can happen to it. One that still waits when its state does not is void, however early that is.
@@ -107,7 +119,7 @@ fn meaning(run_id: &RunId, gate: &Gate) -> (String, Option<Ending>) {
                 format!("Start a new run, or take this one up again with `gatewright runs resume {run_id}`.");
             ended(RunStatus::Denied, reason, next_step)
         }
-        GateState::Pending | GateState::Expired | GateState::Void => {
+        GateState::Pending | GateState::Asked { .. } | GateState::Expired | GateState::Void => {
             let reason = format!("Nobody decided on gate {gate_id} in time; silence means no.");
             let next_step = format!("`gatewright runs resume {run_id}` opens a fresh gate over the same change.");
             ended(RunStatus::TimedOut, reason, next_step)

@@ -5,6 +5,7 @@ mod change;
 mod ending;
 mod gates;
 mod planning;
+mod questions;
 mod reminder;
 mod rounds;
 mod serve;
@@ -18,7 +19,7 @@ use config::RunConfig;
 use run_model::evidence::{Evidence, Purpose};
 use run_model::gate::GateKind;
 use run_model::run::{ArtefactRef, RunRecord};
-use run_model::{Clock, FunctionError, Randomness, RunId, TaskId};
+use run_model::{Clock, FunctionError, GateId, Randomness, RunId, TaskId};
 use schedules::OneShots;
 use serde::Deserialize;
 use serde_json::Value;
@@ -90,6 +91,7 @@ enum Request {
     Merge { run_id: RunId, setups: Option<u32> },
     Assess { run_id: RunId, evidence: ArtefactRef, acceptance: Option<ArtefactRef> },
     GateClosed { run_id: RunId, kind: GateKind },
+    KeepAnswer { run_id: RunId, gate_id: GateId, output: Option<ArtefactRef>, error: Option<Failure> },
     Finish { run_id: RunId, error: Option<Failure> },
 }
 
@@ -138,6 +140,9 @@ async fn act(context: &Context, input: Value) -> Result<Value, FunctionError> {
         Request::Merge { run_id, setups } => change::merge(context, run_id, setups.unwrap_or_default()).await,
         Request::Assess { run_id, evidence, acceptance } => change::assess(context, run_id, evidence, acceptance).await,
         Request::GateClosed { run_id, kind } => gates::closed(context, run_id, kind).await,
+        Request::KeepAnswer { run_id, gate_id, output, error } => {
+            questions::keep(context, run_id, &gate_id, output, error).await
+        }
         Request::Finish { run_id, error } => ending::finish(context, run_id, error).await,
     }
 }

@@ -65,7 +65,8 @@ pub(crate) async fn due(
         let run = propose(context, &run.run_id, &proposed).await?;
         let gate = gates::needed(context, &run, GateKind::Setup).await?;
         if gate["needed"] == true {
-            return Ok(Some(json!({ "next": "ask", "overlay": null, "gate": gate })));
+            let next = if gate["question"].is_null() { "ask" } else { "answer" };
+            return Ok(Some(json!({ "next": next, "overlay": null, "gate": gate })));
         }
         adopt(context, &run.run_id, &proposed.manifests.sha256).await?;
     }

@@ -82,6 +82,7 @@ const STORE: &[(&str, &[&[&str]])] = &[
     ("pending_gates", &[&["dynamodb:Query gsi1 GATES#pending", "dynamodb:BatchGetItem GATE#*", BODY_READ]]),
     ("run_gates", &[GATES_LISTED, GATE_READ]),
     ("decide", &[GATE_READ, GATE_WRITTEN, ANSWERED]),
+    ("ask", &[GATE_READ, GATE_WRITTEN, ANSWERED, TOLD, RUN_READ]),
     ("vote", &[GATE_READ, GATE_WRITTEN, ANSWERED, TOLD]),
     ("expire_gate", &[GATE_READ, GATE_WRITTEN]),
     ("void_gates", &[GATES_LISTED, GATE_READ, GATE_WRITTEN]),

@@ -73,16 +73,7 @@ pub fn approvers_needed(level: RiskLevel, requester: &Requester) -> usize {
 /// # Errors
 /// [`Refusal`]; a denial needs the role only, and one person's is enough.
 pub fn weigh(gate: &Gate, requester: &Requester, person: &Person, decision: GateDecision) -> Result<Weight, Refusal> {
-    let roles = approver_roles(gate.risk.level);
-    if !roles.iter().any(|role| person.roles.contains(role)) {
-        let listed = |roles: Vec<&str>| if roles.is_empty() { "no approver".to_owned() } else { roles.join(" or ") };
-        return Err(Refusal::Role {
-            name: person.name.clone(),
-            level: gate.risk.level,
-            needed: listed(roles.iter().map(|role| role.as_str()).collect()),
-            has: listed(person.roles.iter().map(|role| role.as_str()).collect()),
-        });
-    }
+    check_role(gate.risk.level, person)?;
     if decision == GateDecision::Denied {
         return Ok(Weight::Decides);
     }
@@ -94,6 +85,21 @@ pub fn weigh(gate: &Gate, requester: &Requester, person: &Person, decision: Gate
         return Ok(Weight::Decides);
     }
     Ok(if others < gate.approvals.len() { Weight::Repeated } else { Weight::AwaitsAnother })
+}
+
+/// Whether a person has a role that counts at gates of this level.
+pub(super) fn check_role(level: RiskLevel, person: &Person) -> Result<(), Refusal> {
+    let roles = approver_roles(level);
+    if roles.iter().any(|role| person.roles.contains(role)) {
+        return Ok(());
+    }
+    let listed = |roles: Vec<&str>| if roles.is_empty() { "no approver".to_owned() } else { roles.join(" or ") };
+    Err(Refusal::Role {
+        name: person.name.clone(),
+        level,
+        needed: listed(roles.iter().map(|role| role.as_str()).collect()),
+        has: listed(person.roles.iter().map(|role| role.as_str()).collect()),
+    })
 }
 
 /// How many of the approvals are other people's.
@@ -125,6 +131,7 @@ mod tests {
             deadline_ms: 1,
             state: GateState::Pending,
             approvals: Vec::new(),
+            exchanges: Vec::new(),
         }
     }
 

@@ -20,6 +20,7 @@ fn gate(id: &str, wait_ms: i64) -> Gate {
         deadline_ms: START_MS + wait_ms,
         state: GateState::Pending,
         approvals: Vec::new(),
+        exchanges: Vec::new(),
     }
 }
 

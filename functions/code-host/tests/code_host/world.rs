@@ -258,6 +258,7 @@ impl World {
             deadline_ms: START_MS + 1000,
             state: GateState::Pending,
             approvals: Vec::new(),
+            exchanges: Vec::new(),
         };
         let gate = self.store.open_gate(gate, "token").await.unwrap();
         self.store.update_run(&self.run_id, |run| run.gate = Some(gate.gate_id.clone())).await.unwrap();

@@ -71,7 +71,7 @@ async fn documentation_alone_is_low_risk_and_needs_no_gate() {
     let world = World::with_change(&[("README.md", Some("# Two\n"))]).await;
     let assessed = world.assessed(&evidence(0, &["+a"])).await;
     assert_eq!(world.run().await.risk.unwrap().level, RiskLevel::Low);
-    let gate = json!({ "needed": false, "risk_level": "low", "timeout_seconds": 0 });
+    let gate = json!({ "needed": false, "risk_level": "low", "timeout_seconds": 0, "question": null });
     assert_eq!(assessed, json!({ "next": "publish", "gate": gate }));
 }
 
@@ -98,7 +98,7 @@ async fn a_protected_path_is_critical_and_needs_a_gate() {
     let world = World::with_change(&[CODE, (".github/workflows/ci.yml", Some("on: push\n"))]).await;
     let assessed = world.assessed(&evidence(0, &["+a"])).await;
     assert_eq!(world.run().await.risk.unwrap().level, RiskLevel::Critical);
-    let gate = json!({ "needed": true, "risk_level": "critical", "timeout_seconds": 7200 });
+    let gate = json!({ "needed": true, "risk_level": "critical", "timeout_seconds": 7200, "question": null });
     assert_eq!(assessed, json!({ "next": "publish", "gate": gate }));
 }
 

@@ -137,7 +137,7 @@ async fn whoever_accepts_the_design_says_whether_the_plan_needs_a_gate() {
         world.act("accept-plan", json!({ "output": world.keep(&planned).await })).await.unwrap();
         let design = world.keep(&design(&[("t1", &[])])).await;
         let accepted = world.act("accept-design", json!({ "output": design })).await.unwrap();
-        let gate = json!({ "needed": needed, "risk_level": level, "timeout_seconds": seconds });
+        let gate = json!({ "needed": needed, "risk_level": level, "timeout_seconds": seconds, "question": null });
         assert_eq!(accepted, json!({ "gate": gate }));
     }
 }

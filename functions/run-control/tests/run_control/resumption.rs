@@ -163,7 +163,7 @@ async fn a_plan_that_waits_for_a_person_is_not_passed_by_and_asked_about_once() 
     assert_eq!(world.act("finish", json!({ "error": null })).await.unwrap()["status"], "denied");
     let error = world.resume("r-1-2", "build").await.unwrap_err();
     assert!(error.message.contains("resume from \"plan_gate\""), "{error}");
-    let asked = json!({ "needed": true, "risk_level": "high", "timeout_seconds": 3600 });
+    let asked = json!({ "needed": true, "risk_level": "high", "timeout_seconds": 3600, "question": null });
     assert_eq!(world.resume("r-1-2", "plan_gate").await.unwrap()["gate"], asked);
     world.decide_on(GateKind::Plan, "g-2", Some(GateDecision::Approved)).await;
     assert_eq!(world.act("gate-closed", json!({ "kind": "plan" })).await.unwrap()["next"], "go");
@@ -176,11 +176,11 @@ async fn a_plan_that_waits_for_a_person_is_not_passed_by_and_asked_about_once() 
 async fn whoever_comes_to_a_gate_without_the_step_that_measured_the_risk_is_told_what_it_told() {
     let world = World::with_change(&[CODE]).await;
     let measured = world.assessed(&evidence(0, &["+a"])).await["gate"].clone();
-    assert_eq!(measured, json!({ "needed": true, "risk_level": "high", "timeout_seconds": 3600 }));
+    assert_eq!(measured, json!({ "needed": true, "risk_level": "high", "timeout_seconds": 3600, "question": null }));
     assert_eq!(world.resume("r-1-2", "publish").await.unwrap()["gate"], measured);
     world.store.update_run(&world.run_id, |run| run.commit = Some("c".repeat(40))).await.unwrap();
     assert_eq!(world.resume("r-1-3", "gate").await.unwrap()["gate"], measured);
-    let of_plan = json!({ "needed": false, "risk_level": "low", "timeout_seconds": 0 });
+    let of_plan = json!({ "needed": false, "risk_level": "low", "timeout_seconds": 0, "question": null });
     assert_eq!(world.resume("r-1-4", "plan_gate").await.unwrap()["gate"], of_plan);
 }
 

@@ -1,8 +1,10 @@
 //! Other dependencies: asked about, let in or not, and then measured with.
 
+use run_model::GateId;
 use run_model::change_set::Overlay;
-use run_model::gate::{GateDecision, GateKind};
+use run_model::gate::{Approver, GateDecision, GateKind, Inquiry, Question};
 use run_model::risk::RiskLevel;
+use run_model::run::ArtefactRef;
 use run_model::run::{RunStatus, TaskStatus};
 use serde_json::{Value, json};
 
@@ -43,7 +45,7 @@ async fn approve(world: &World, id: &str) {
 #[tokio::test]
 async fn a_person_is_asked_about_exactly_the_manifests_and_told_what_they_mean() {
     let world = made(&[CODE, ONE]).await;
-    let gate = json!({ "needed": true, "risk_level": "critical", "timeout_seconds": 7200 });
+    let gate = json!({ "needed": true, "risk_level": "critical", "timeout_seconds": 7200, "question": null });
     assert_eq!(merged(&world, 0).await, json!({ "next": "ask", "overlay": null, "gate": gate }));
     let proposed = world.run().await.proposed_setup.unwrap();
     assert_eq!(world.store.get_json::<Overlay>(&proposed.manifests).await.unwrap(), overlay(&[ONE]));
@@ -170,4 +172,61 @@ async fn new_tests_are_tried_on_the_base_with_what_was_let_in() {
     let picked = world.act("pick-tests", json!({ "task_id": "t1", "overlay": made })).await.unwrap();
     let picked = serde_json::from_value(picked["tests"].clone()).unwrap();
     assert_eq!(world.store.get_json::<Overlay>(&picked).await.unwrap(), overlay(&[ONE, test]));
+}
+
+/// Somebody asks at a gate that waits.
+async fn ask(world: &World, id: &str, question: &str) {
+    let gate = world.store.gate(&GateId::new(id).unwrap()).await.unwrap();
+    let ann = Approver { name: "ann".into(), seen_as: "bearer".into() };
+    world.store.ask(&gate.gate_id, &gate.binding.hash(), &ann, &Question::new(question).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_question_about_dependencies_is_answered_with_all_that_the_tasks_made() {
+    let world = made(&[CODE, ONE]).await;
+    merged(&world, 0).await;
+    world.decide_on(GateKind::Setup, "g-1", None).await;
+    ask(&world, "g-1", "why another package?").await;
+    let closed = world.act("gate-closed", json!({ "kind": "setup" })).await.unwrap();
+    let question = &closed["question"];
+    assert_eq!(
+        (&closed["next"], &question["kind"], &question["number"]),
+        (&json!("answer"), &json!("setup"), &json!(1))
+    );
+    let artefact = |field: &str| serde_json::from_value::<ArtefactRef>(question[field].clone()).unwrap();
+    assert_eq!(world.store.get_json::<Overlay>(&artefact("overlay")).await.unwrap(), overlay(&[CODE, ONE]));
+    let inquiry: Inquiry = world.store.get_json(&artefact("inquiry")).await.unwrap();
+    assert_eq!((inquiry.question.as_str(), inquiry.seen_as.as_str()), ("why another package?", "bearer"));
+    assert_eq!(
+        (world.run().await.setup, world.task("t1").await.status),
+        (None, TaskStatus::NeedsSetup),
+        "nothing is let in"
+    );
+
+    let resumed = merged(&world, 0).await;
+    assert_eq!((&resumed["next"], &resumed["gate"]["question"]["gate_id"]), (&json!("answer"), &json!("g-1")));
+    let output = world.keep(&json!({ "text": "For its parser.", "places": ["src/lib.rs:1"] })).await;
+    world.act("keep-answer", json!({ "gate_id": "g-1", "output": output, "error": null })).await.unwrap();
+    assert_eq!(merged(&world, 0).await["next"], "ask");
+    let told = world.events("gate.answered").await;
+    assert_eq!(told[0].message, "answers: For its parser. (src/lib.rs:1)");
+    assert_eq!(told[0].role.as_deref(), Some("reviewer"));
+
+    world.decide_on(GateKind::Setup, "g-2", None).await;
+    ask(&world, "g-2", "which version?").await;
+    let closed = world.act("gate-closed", json!({ "kind": "setup" })).await.unwrap();
+    let inquiry = serde_json::from_value(closed["question"]["inquiry"].clone()).unwrap();
+    let inquiry: Inquiry = world.store.get_json(&inquiry).await.unwrap();
+    assert_eq!((&closed["question"]["number"], inquiry.earlier.len()), (&json!(2), 1));
+}
+
+#[tokio::test]
+async fn nothing_is_kept_where_nothing_was_asked() {
+    let world = made(&[ONE]).await;
+    merged(&world, 0).await;
+    world.decide_on(GateKind::Setup, "g-1", None).await;
+    let refused =
+        world.act("keep-answer", json!({ "gate_id": "g-1", "output": null, "error": null })).await.unwrap_err();
+    assert_eq!(refused.message, "nothing was asked at g-1");
+    assert!(world.run().await.answered.is_empty());
 }

@@ -245,6 +245,7 @@ impl World {
             deadline_ms: opened_ms + 1_000_000,
             state: GateState::Pending,
             approvals: Vec::new(),
+            exchanges: Vec::new(),
         };
         let gate = self.store.open_gate(gate, "token").await.unwrap();
         let approver = Approver { name: "ann".into(), seen_as: "self, local".into() };
