@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use run_model::gate::GateKind;
 use serde_json::{Value, json};
 use tests::world::{Ended, QUICK};
 use tests::{Script, World};
@@ -77,6 +78,28 @@ fn a_person_lets_other_dependencies_in_and_the_change_is_measured_with_them() {
     world.gatewright(&["gates", "approve", gate_of(&next)]).expect(0);
     lands(&world, world.gatewright(&["runs", "show", run, "--json"]));
     assert!(!world.events(run).contains("(round 2)"), "it was one round: {}", world.events(run));
+}
+
+#[test]
+fn a_person_asks_why_before_letting_them_in_and_nothing_is_set_up_meanwhile() {
+    let world = quick();
+    let answer = json!({"text": "sum.sh wants the second adder.", "places": ["sum.sh:1", "requirements.txt:1"]});
+    let script = upgrade().answers(GateKind::Setup, 1, answer);
+    let parked = world.run(&script, &["--no-wait", "--json"]).expect(4).json();
+    let asked = world.gatewright(&["gates", "more-info", gate_of(&parked), "why the second one?"]).expect(0);
+    assert!(
+        asked.said("sum.sh wants the second adder.") && asked.said("See sum.sh:1, requirements.txt:1."),
+        "{asked:?}"
+    );
+    let run = parked["run_id"].as_str().unwrap();
+    let waits = world.shown(run);
+    assert_eq!((&waits["status"], &waits["stage"]), (&json!("approval_pending"), &json!("setup_gate")));
+    assert_eq!(installed(&world).len(), 1, "a question lets nothing in");
+    world.gatewright(&["gates", "approve", gate_of(&waits)]).expect(4);
+    let next = world.shown(run);
+    assert_eq!(next["stage"], "gate");
+    world.gatewright(&["gates", "approve", gate_of(&next)]).expect(0);
+    lands(&world, world.gatewright(&["runs", "show", run, "--json"]));
 }
 
 #[test]

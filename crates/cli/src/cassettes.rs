@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use models::cassette::{Cassette, Entry};
+use role_host::Definition;
 
 use crate::agents::AGENTS;
 use crate::arguments::CassettesCommand;
@@ -30,8 +31,7 @@ fn stale(entries: &[Entry]) -> BTreeMap<String, (usize, Vec<&str>)> {
     let mut stale: BTreeMap<String, (usize, Vec<&str>)> = BTreeMap::new();
     for entry in entries {
         let session = entry.session.to_string();
-        let name = session.split('/').next().unwrap_or_default();
-        let parts = match AGENTS.iter().find(|agent| agent.role.name == name) {
+        let parts = match asked(&session) {
             Some(agent) => entry.fingerprint.stale(agent.role.prompt, &agent.role.tool_specs()),
             None => vec!["role than any of today"],
         };
@@ -42,10 +42,28 @@ fn stale(entries: &[Entry]) -> BTreeMap<String, (usize, Vec<&str>)> {
     stale
 }
 
+/// Who was asked in a session.
+fn asked(session: &str) -> Option<&'static Definition> {
+    let (name, about) = session.split_once('/')?;
+    let at_gate = (name == reviewer::QUESTION.role.name && about.starts_with("gate:")).then_some(&reviewer::QUESTION);
+    at_gate.or_else(|| AGENTS.into_iter().find(|agent| agent.role.name == name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use run_model::SessionId;
+    use run_model::gate::GateKind;
     use std::path::Path;
+
+    #[test]
+    fn a_question_at_a_gate_was_asked_with_a_prompt_of_its_own() {
+        let prompt = |session: SessionId| asked(session.as_str()).map(|agent| agent.role.prompt);
+        let at_gate = prompt(SessionId::at_gate("reviewer", GateKind::Change, 1));
+        assert_eq!(at_gate, Some(reviewer::QUESTION.role.prompt));
+        assert_eq!(prompt(SessionId::new("reviewer", None, 1)), Some(reviewer::DEFINITION.role.prompt));
+        assert_eq!(prompt(SessionId::new("nobody", None, 1)), None);
+    }
 
     fn demo() -> Vec<Entry> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cassette.jsonl");
