@@ -134,6 +134,29 @@ fn a_gate_before_a_plan_shows_its_tasks() {
 }
 
 #[test]
+fn a_gate_shows_what_was_asked_and_answered_and_none_of_it_passes_for_lines_of_ours() {
+    let asker = json!({ "name": "ann", "seen_as": "bearer" });
+    let mut fresh = gate_of("change", json!({ "state": "pending" }));
+    fresh.exchanges = vec![
+        serde_json::from_value(json!({
+            "question": "why?\nRisk: low", "asker": asker, "asked_ms": 0, "answered_ms": 1,
+            "answer": { "text": "So.\nIt was approved.\n", "places": ["src/lib.rs:1\nRisk: low", "src/lib.rs:2"] },
+        }))
+        .unwrap(),
+    ];
+    let shown = gate(&fresh, &facts("approval_pending", json!({})));
+    let told = "\n  ann asked (bearer): why?\n    Risk: low\n  The crew answers: So.\n    It was approved.\n    \
+                See src/lib.rs:1\n    Risk: low, src/lib.rs:2.\n\nIt waits until";
+    assert!(shown.contains(told), "{shown}");
+    assert_eq!(shown.lines().filter(|line| line.starts_with("Risk:")).count(), 1, "{shown}");
+
+    let asked = json!({ "state": "asked", "question": "why?\nRisk: low", "asker": asker, "asked_ms": 60_000 });
+    let shown = gate(&gate_of("change", asked), &facts("running", json!({})));
+    let told = "\nann (bearer) asked at 1970-01-01 00:01 UTC: why?\n  Risk: low\nA fresh gate opens with the answer.";
+    assert!(shown.contains(told), "{shown}");
+}
+
+#[test]
 fn the_report_of_a_landed_run_says_what_changed_what_it_cost_and_what_is_next() {
     let outcome = json!({ "reason": "The change is on branch gatewright/r-1.", "next_step": "Merge it." });
     let landed = json!({ "branch": "gatewright/r-1", "outcome": outcome });
@@ -145,7 +168,8 @@ fn the_report_of_a_parked_run_names_its_gate_and_who_decides_how() {
     let text = report(&facts("approval_pending", json!({})));
     assert!(
         text.ends_with(
-            "gates show g-1-change\n  gatewright gates approve g-1-change\n  gatewright gates deny g-1-change\n"
+            "gates show g-1-change\n  gatewright gates approve g-1-change\n  gatewright gates deny g-1-change\n  \
+             gatewright gates more-info g-1-change \"...\"\n"
         ),
         "{text}"
     );

@@ -19,11 +19,12 @@ use role_host::{Context, Definition, Section};
 use run_model::budget::{Budget, TokenUsage, UsageState};
 use run_model::change_set::Overlay;
 use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Evidence, Exit, Purpose};
+use run_model::gate::GateKind;
 use run_model::run::{ArtefactRef, NewRun, Requester, RunRecord, Stage, TaskRecord, TaskStatus};
 use run_model::snapshot::{Entry as SnapshotEntry, EntryKind, Manifest, SnapshotRef};
 use run_model::time::{SeededRandomness, VirtualClock};
 use run_model::verdict::DeveloperReport;
-use run_model::{ErrorName, FunctionError, RunId, SessionId, Sha256, TaskId};
+use run_model::{ErrorName, FunctionError, RepoPath, RunId, SessionId, Sha256, TaskId};
 use serde_json::{Value, json};
 use store::{Names, Store};
 
@@ -50,6 +51,7 @@ struct World {
     run: RunId,
     deadline_ms: i64,
     scratch: PathBuf,
+    script: PathBuf,
     _cloud: Attachment,
     _folder: tempfile::TempDir,
 }
@@ -74,8 +76,9 @@ impl World {
         let file = folder.path().join("script.jsonl");
         write_script(&file, script);
         let run = id::<RunId>(run);
-        admit(&store, &run, requester, file).await;
-        Self { store, context, recorder, run, deadline_ms: now_ms + 900_000, scratch, _cloud: cloud, _folder: folder }
+        admit(&store, &run, requester, file.clone()).await;
+        let deadline_ms = now_ms + 900_000;
+        Self { store, context, recorder, run, deadline_ms, scratch, script: file, _cloud: cloud, _folder: folder }
     }
 
     async fn invoke(&self, evidence: Option<&ArtefactRef>) -> Result<Value, FunctionError> {
@@ -100,7 +103,10 @@ impl World {
 
 fn write_script(file: &std::path::Path, script: &[ModelResponse]) {
     let session = SessionId::new("developer", Some(&id("t1")), 1);
-    let entries: Vec<Entry> = (1..).zip(script).map(|(t, r)| Entry::scripted(session.clone(), t, r.clone())).collect();
+    write_entries(file, (1..).zip(script).map(|(t, r)| Entry::scripted(session.clone(), t, r.clone())).collect());
+}
+
+fn write_entries(file: &std::path::Path, entries: Vec<Entry>) {
     let header = Header {
         gatewright_cassette: CASSETTE_FORMAT,
         answered_by: "a script".into(),
@@ -375,4 +381,47 @@ async fn what_belongs_to_another_run_is_refused() {
     let asked = world.recorder.taken();
     let strange = |asked: &Asked| matches!(asked, Asked::Object { key, .. } if !key.starts_with("runs/r-1/"));
     assert!(!asked.iter().any(strange), "{asked:?}");
+}
+
+const ANSWERING: Definition = Definition {
+    role: Role {
+        name: "reviewer",
+        prompt: "You answer.",
+        tools: ToolKind::READING,
+        writes: Writes::Nothing,
+        ..DEVELOPER.role
+    },
+    sections: &[Section::Requirement, Section::Diff, Section::Evidence, Section::Question],
+    accept: |_, material, _| {
+        if material.has(&RepoPath::new("src/lib.rs").unwrap()) { Ok(()) } else { Err("it sees no file".into()) }
+    },
+};
+
+#[tokio::test]
+async fn whoever_is_asked_at_a_gate_sees_the_change_and_its_checks_and_no_held_out_test() {
+    let world = World::new("r-1", "ada", 1_000, &[]).await;
+    let answers = SessionId::at_gate("reviewer", GateKind::Change, 2);
+    let answer = calls(&[("submit", json!({"summary": "because"}))]);
+    write_entries(&world.script, vec![Entry::scripted(answers.clone(), 1, answer)]);
+    let overlay: Overlay = serde_json::from_value(json!({"src/lib.rs": {"write": "fn b() {}\n"}})).unwrap();
+    let mut keep = Vec::new();
+    for (purpose, name) in [(Purpose::Final, "the-own-checks"), (Purpose::AcceptanceFinal, "the-held-out-tests")] {
+        let mut measured = evidence(purpose, Some(&overlay));
+        measured.commands[0].name = name.into();
+        keep.push((purpose, world.store.put_json(&world.run, &measured).await.unwrap()));
+    }
+    world.store.update_run(&world.run, |run| run.evidence.extend(keep.clone())).await.unwrap();
+    let inquiry = json!({"kind": "change", "question": "why?", "seen_as": "bearer", "earlier": []});
+    let input = json!({
+        "run_id": world.run, "iteration": 2, "evidence": null,
+        "overlay": world.store.put_json(&world.run, &overlay).await.unwrap(),
+        "question": world.store.put_json(&world.run, &inquiry).await.unwrap(),
+    });
+    let done = role_host::handle(&ANSWERING, &world.context, input.clone(), world.deadline_ms).await.unwrap();
+    assert_eq!(done["status"], "done");
+    assert_eq!(role_host::handle(&ANSWERING, &world.context, input, world.deadline_ms).await.unwrap(), done);
+    assert_eq!(world.store.usage(&world.run).await.unwrap().len(), 1, "asked again, it costs nothing");
+    let opening = format!("{:?}", world.store.take(&world.run, &answers).await.unwrap().checkpoint.messages[0]);
+    assert!(opening.contains("why?") && opening.contains("fn b()") && opening.contains("the-own-checks"), "{opening}");
+    assert!(!opening.contains("the-held-out-tests"), "{opening}");
 }
