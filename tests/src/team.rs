@@ -12,6 +12,7 @@ use flate2::write::GzEncoder;
 use lambda_host::{OsRandomness, SystemClock};
 use run_model::change_set::{ChangeSet, Edit, Overlay};
 use run_model::evidence::{EVIDENCE_SCHEMA, Evidence, Purpose};
+use run_model::gate::Inquiry;
 use run_model::person::{ApproverRole, principal};
 use run_model::repositories::Repositories;
 use run_model::risk::{Risk, RiskLevel, RiskReason};
@@ -129,7 +130,7 @@ fn functions(sdk: &aws_types::SdkConfig, store: &Store) -> FunctionRegistry {
     let opener = Arc::new(gate_open::Context::new(sdk, names(), clock.clone(), chance.clone()));
     let callback = Arc::new(task_callback::Context::new(sdk, names(), clock.clone(), chance.clone()));
     let teller = Arc::new(events::Context::new(sdk, names(), clock, chance));
-    let (admitted, landed) = (store.clone(), store.clone());
+    let (admitted, answering, landed) = (store.clone(), store.clone(), store.clone());
     FunctionRegistry::new()
         .with("run-control", move |event, _| {
             let (control, store) = (control.clone(), admitted.clone());
@@ -153,6 +154,17 @@ fn functions(sdk: &aws_types::SdkConfig, store: &Store) -> FunctionRegistry {
         .with("events", move |event, _| {
             let teller = teller.clone();
             async move { events::handle(&teller, event).await.map_err(FunctionError::from) }
+        })
+        .with("reviewer", move |event, _| {
+            let store = answering.clone();
+            async move {
+                let run_id = RunId::new(event["run_id"].as_str().unwrap()).unwrap();
+                let inquiry = serde_json::from_value(event["question"].clone()).unwrap();
+                let inquiry: Inquiry = store.get_json(&inquiry).await.unwrap();
+                let text = format!("asked by {}, so I say it", inquiry.seen_as);
+                let answer = store.put_json(&run_id, &json!({ "text": text, "places": [] })).await.unwrap();
+                Ok(json!({ "status": "done", "output": answer, "overlay": event["overlay"] }))
+            }
         })
         .with("code-host", move |event, _| {
             let store = landed.clone();

@@ -58,6 +58,24 @@ async fn a_run_is_asked_for_looked_at_and_decided_by_two_people() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_asked_for_the_run_may_ask_the_crew_and_somebody_else_decides() {
+    let team = Team::open().await;
+    let run_id = run_of(&team.gatewright("ann", &[&ASK[..], &["--no-wait"]].concat()).expect(4));
+    let gate = team.store.run(&run_id).await.unwrap().gate.unwrap();
+    let asked = team.gatewright("ann", &["gates", "more-info", gate.as_str(), "why?", "--stage", "dev"]).expect(0);
+    assert!(asked.said("then a fresh gate opens (`gatewright gates list --stage dev`)"), "{asked:#?}");
+    team.gatewright("ann", &["runs", "resume", run_id.as_str(), "--stage", "dev", "--no-wait"]).expect(4);
+    let fresh = team.store.run(&run_id).await.unwrap().gate.unwrap();
+    assert_ne!(fresh, gate);
+    let shown = team.gatewright("bob", &["gates", "show", fresh.as_str(), "--stage", "dev"]).expect(0);
+    assert!(shown.said("ann asked (iam): why?") && shown.said("asked by iam, so I say it"), "{shown:#?}");
+    let late = team.gatewright("bob", &["gates", "approve", gate.as_str(), "--stage", "dev"]).expect(65);
+    assert!(late.said("asked by ann"), "{late:#?}");
+    team.gatewright("bob", &["gates", "approve", fresh.as_str(), "--stage", "dev"]).expect(0);
+    assert_eq!(ended(&team.store, &run_id).await.status, RunStatus::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_followed_to_its_end_while_somebody_else_denies() {
     let team = Team::open().await;
     let mut following = team.spawn("ann", &ASK);

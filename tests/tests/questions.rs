@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use run_model::gate::GateKind::{Change, Plan};
 use serde_json::{Value, json};
 use tests::{Ended, Script, World};
 
+/// Programs at once: they wait for the disk half of the time.
+const WORKERS: usize = 3;
 const RIGHT: &str = "echo $(($1 + $2))\n";
 
 fn work(planned: Script) -> Script {
@@ -193,6 +196,38 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
+/// Dies after this commit of asking and is taken up again, by another execution if `stops`; `None` if it ended before that commit.
+fn die(world: &World, (run, gate): (&str, &str), number: u64, stops: bool) -> Option<()> {
+    let state = world.path(&format!("state-{number}"));
+    copy(&world.state(), &state);
+    let mut asking = world.command_with(&state, &["gates", "more-info", gate, "what does it do?"]);
+    let died = asking.env("GATEWRIGHT_ABORT_AT_COMMIT", format!("{number}:after")).output().unwrap();
+    let program = |arguments: &[&str]| Ended::of(&world.command_with(&state, arguments).output().unwrap());
+    if died.status.success() {
+        return None;
+    }
+    if stops {
+        program(&["runs", "stop", run]).expect(0);
+    }
+    let resumed = program(&["runs", "resume", run, "--no-wait", "--json"]).expect(4).json();
+    std::fs::remove_dir_all(&state).unwrap();
+    let gates = resumed["gates"].as_array().unwrap();
+    let asked = gates.iter().filter(|gate| gate["state"]["state"] == "asked").count();
+    let fresh = gates.last().unwrap();
+    assert_eq!(fresh["state"]["state"], "pending", "death {number}");
+    let exchanges = fresh["exchanges"].as_array().map_or(0, Vec::len);
+    assert_eq!(exchanges, asked, "death {number}: what was asked was answered: {fresh:#}");
+    let paid = paid(&resumed);
+    let turn = |call: &str| call.rsplit_once('#').unwrap().0.to_owned();
+    let turns: BTreeSet<String> = paid.iter().map(|call| turn(call)).collect();
+    assert_eq!(turns.len(), 2 * asked, "death {number}: {paid:?}");
+    let calls = resumed["usage"].as_array().unwrap().iter().filter(|call| call["state"] == "settled");
+    let settled: Vec<String> = calls.map(|call| turn(call["call_id"].as_str().unwrap())).collect();
+    let once: BTreeSet<&String> = settled.iter().collect();
+    assert_eq!(once.len(), settled.len(), "death {number}: a turn was paid twice: {settled:?}");
+    Some(())
+}
+
 /// The program dies after each commit between a question and the fresh gate. Whether its execution goes on or another one takes
 /// the run up: the question is answered once, and no turn is paid twice.
 #[test]
@@ -200,37 +235,14 @@ fn a_question_survives_every_death_and_a_new_execution() {
     let world = World::quick();
     let script = good().calls_at_gate(Change, 1, &[("read_file", json!({"path": "sum.sh"}))]);
     let (run, gate) = parked(&world, &script.answers(Change, 1, says("It adds.")));
-    let mut deaths = 0;
-    loop {
-        let state = world.path(&format!("state-{deaths}"));
-        copy(&world.state(), &state);
-        let mut asking = world.command_with(&state, &["gates", "more-info", &gate, "what does it do?"]);
-        let died = asking.env("GATEWRIGHT_ABORT_AT_COMMIT", format!("{}:after", deaths + 1)).output().unwrap();
-        if died.status.success() {
-            break;
-        }
-        deaths += 1;
-        let program = |arguments: &[&str]| Ended::of(&world.command_with(&state, arguments).output().unwrap());
-        if deaths % 2 == 0 {
-            program(&["runs", "stop", &run]).expect(0);
-        }
-        let resumed = program(&["runs", "resume", &run, "--no-wait", "--json"]).expect(4).json();
-        let gates = resumed["gates"].as_array().unwrap();
-        let asked = gates.iter().filter(|gate| gate["state"]["state"] == "asked").count();
-        let fresh = gates.last().unwrap();
-        assert_eq!(fresh["state"]["state"], "pending", "death {deaths}");
-        let exchanges = fresh["exchanges"].as_array().map_or(0, Vec::len);
-        assert_eq!(exchanges, asked, "death {deaths}: what was asked was answered: {fresh:#}");
-        let paid = paid(&resumed);
-        let turns: BTreeSet<&str> = paid.iter().map(|call| call.rsplit_once('#').unwrap().0).collect();
-        assert_eq!(turns.len(), 2 * asked, "death {deaths}: {paid:?}");
-        let calls = resumed["usage"].as_array().unwrap().iter();
-        let settled: Vec<&Value> =
-            calls.filter(|call| call["state"] == "settled").map(|call| &call["call_id"]).collect();
-        let once: BTreeSet<&str> =
-            settled.iter().map(|call| call.as_str().unwrap().rsplit_once('#').unwrap().0).collect();
-        assert_eq!(once.len(), settled.len(), "death {deaths}: a turn was paid twice: {settled:?}");
-        std::fs::remove_dir_all(&state).unwrap();
-    }
+    let next = AtomicU64::new(1);
+    let worker = || {
+        let deaths = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        deaths.map_while(|number| die(&world, (&run, &gate), number, number % 2 == 0)).count()
+    };
+    let deaths: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
     assert!(deaths > 8, "only {deaths} deaths");
 }
