@@ -94,6 +94,16 @@ impl World {
         Self::with(&files)
     }
 
+    /// A world whose repository is a clone of another's that has its last commit alone.
+    pub fn shallow(of: &Self) -> Self {
+        let world = Self { folder: tempfile::tempdir().unwrap() };
+        let from = format!("file://{}", of.repository().display());
+        let mut clone = Command::new("git");
+        clone.args(["clone", "--quiet", "--depth", "1", &from]).arg(world.repository()).without_git();
+        assert!(clone.status().unwrap().success(), "{from}");
+        world
+    }
+
     /// A project that is checked by a shell script in a moment: `sum` adds wrongly, `check.sh` does not notice.
     pub fn quick() -> Self {
         Self::with(&[

@@ -138,6 +138,9 @@ impl Base {
         let (mut files, mut obstacles) = (BTreeMap::new(), BTreeMap::new());
         for entry in manifest.entries {
             match (entry.kind, RepoPath::new(entry.path.as_str())) {
+                // A name that is not UTF-8 is shown so, and no such file was unpacked.
+                (EntryKind::File | EntryKind::Executable, Ok(path))
+                    if path.as_str().contains(char::REPLACEMENT_CHARACTER) && !root.join(path.as_str()).is_file() => {}
                 (EntryKind::File | EntryKind::Executable, Ok(path)) => drop(files.insert(path, entry)),
                 (EntryKind::Symlink | EntryKind::Submodule, _) => drop(obstacles.insert(entry.path, entry.kind)),
                 // A path that cannot be written down as a `RepoPath` is no agent's business.
@@ -330,6 +333,14 @@ pub(crate) mod tests {
         assert_eq!(text("changed").as_deref(), Some("new"));
         assert_eq!(text("kept").as_deref(), Some("k"));
         assert_eq!((text("gone"), text("nowhere")), (None, None));
+    }
+
+    #[test]
+    fn a_file_whose_name_is_not_utf_8_is_no_agents_business() {
+        let (_folder, base) = base(&[("kept", "k"), ("honest\u{fffd}", "h")]);
+        let files = [("kept", "k"), ("honest\u{fffd}", "h"), ("caf\u{fffd}.txt", "x")];
+        let tree = LaidOver { base: Base::new(base.root, manifest(&files, &[])), given: Overlay::default() };
+        assert_eq!(tree.paths(), [path("honest\u{fffd}"), path("kept")]);
     }
 
     #[test]

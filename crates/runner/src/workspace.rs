@@ -84,8 +84,7 @@ impl Workspace {
     /// Unpacks a snapshot's archive, which is no larger than its manifest says.
     fn unpack(&self, archive: &[u8], bounds: Bounds) -> Result<(), RunnerError> {
         within(bounds, "the snapshot's archive", archive, |entry| {
-            let path = String::from_utf8_lossy(&entry.path).into_owned();
-            let place = self.place(&path)?;
+            let place = self.place(&entry.path)?;
             match entry.kind {
                 Kind::File { executable } => {
                     write_file(&place, entry.content)?;
@@ -102,7 +101,7 @@ impl Workspace {
     pub(crate) fn lay(&self, overlay: &Overlay, closed: &[RepoPath]) -> Result<(), RunnerError> {
         for (path, edit) in &overlay.0 {
             refuse_closed(path.as_str(), closed)?;
-            let place = self.place(path.as_str())?;
+            let place = self.place(path.as_str().as_bytes())?;
             match edit {
                 Edit::Write(content) => write_file(&place, &mut content.as_bytes())?,
                 Edit::Delete => match fs::remove_file(&place) {
@@ -120,7 +119,7 @@ impl Workspace {
             Kind::File { .. } => {
                 let path = String::from_utf8_lossy(&entry.path);
                 refuse_closed(&path, closed)?;
-                write_file(&self.place(&path)?, entry.content)
+                write_file(&self.place(&entry.path)?, entry.content)
             }
             Kind::Link(_) => Ok(()),
         })
@@ -128,7 +127,7 @@ impl Workspace {
 
     /// Gives the tree what setup made there, if it made it: a file if the tree has none, a folder in place of the tree's own.
     pub(crate) async fn add(&self, path: &RepoPath, from: &Path) -> Result<(), RunnerError> {
-        let place = self.place(path.as_str())?;
+        let place = self.place(path.as_str().as_bytes())?;
         if from.is_dir() {
             folders::remove(&place)?;
             return folders::copy(from, &place).await;
@@ -142,7 +141,7 @@ impl Workspace {
 
     /// Keeps a file or a folder of the tree that setup made; a link is not followed.
     pub(crate) fn keep(&self, path: &RepoPath, to: &Path) -> Result<(), RunnerError> {
-        let place = self.place(path.as_str())?;
+        let place = self.place(path.as_str().as_bytes())?;
         let Ok(found) = fs::symlink_metadata(&place) else { return Ok(()) };
         to.parent().map_or(Ok(()), fs::create_dir_all).at(to)?;
         if found.is_dir() {
@@ -158,20 +157,22 @@ impl Workspace {
     pub(crate) fn hash(&self) -> Result<Sha256, RunnerError> {
         let mut entries = Vec::new();
         collect(&self.tree(), "", &mut entries)?;
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        // Two names that are not UTF-8 may be shown alike.
+        entries.sort_by(|a, b| (&a.path, a.sha256.as_str()).cmp(&(&b.path, b.sha256.as_str())));
         Ok(Sha256::of_json(&entries))
     }
 
-    /// Where a path lies, with its folders made; refused if it leaves the tree or the way there leads through a link.
-    fn place(&self, path: &str) -> Result<PathBuf, RunnerError> {
-        let refused = |why: &str| Err(RunnerError::Refused(format!("{path} {why}")));
+    /// Where a path lies, whatever bytes its name is made of, with its folders made; refused if it leaves the tree or the way there
+    /// leads through a link.
+    fn place(&self, path: &[u8]) -> Result<PathBuf, RunnerError> {
+        let refused = |why: &str| Err(RunnerError::Refused(format!("{} {why}", String::from_utf8_lossy(path))));
         let mut place = self.tree();
-        let mut parts = path.split('/').peekable();
+        let mut parts = path.split(|byte| *byte == b'/').peekable();
         while let Some(part) = parts.next() {
-            if matches!(part, "" | "." | "..") {
+            if matches!(part, b"" | b"." | b"..") {
                 return refused("is no path inside the repository");
             }
-            place.push(part);
+            place.push(OsStr::from_bytes(part));
             if parts.peek().is_none() {
                 break;
             }
