@@ -53,6 +53,8 @@ pub struct PathFacts {
     pub removed_public_lines: usize,
     /// How many of the lines that come hold `unsafe` code.
     pub added_unsafe_lines: usize,
+    /// How many of the lines that come could tell the checks' results themselves: they end a test's process, or name its report.
+    pub added_telling_lines: usize,
     /// Whether prose comes with code that a documentation test may run.
     pub adds_examples: bool,
 }
@@ -114,6 +116,7 @@ impl PathFacts {
             removed_test_lines: removed(&language.test_line),
             removed_public_lines: if class.test { 0 } else { removed(&language.public_line) },
             added_unsafe_lines: file.added.iter().filter(|line| is_rust && UNSAFE_LINE.is_match(&line.text)).count(),
+            added_telling_lines: file.added.iter().filter(|line| tells_results(&line.text, class.test)).count(),
             adds_examples: false,
         }
     }
@@ -139,6 +142,20 @@ impl PathFacts {
 static UNSAFE_LINE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^\s*(?:[^/]|/[^/])*\bunsafe\b(?:\s*\{|\s+(?:fn|impl|trait|extern)\b|\()").expect("a literal pattern")
 });
+
+/// Whatever ends the process in which it is measured without a word, or knows where its results are written, could tell any result.
+static TELLING_LINE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\bos\._exit\b|\breallyExit\b|\bGATEWRIGHT_REPORT\b").expect("a literal pattern"));
+
+/// What a program may do, and a test has no reason to: it ends the process of all tests.
+static ENDING_LINE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\bos\.kill|\bprocess(?:\.|::)(?:exit|abort|kill)\b|\b(?:os|syscall)\.(?:Exit|Kill)\b|\batexit\b")
+        .expect("a literal pattern")
+});
+
+fn tells_results(line: &str, is_test: bool) -> bool {
+    TELLING_LINE.is_match(line) || is_test && ENDING_LINE.is_match(line)
+}
 
 /// The risk of a change. Documentation alone is low, everything else at least medium; every rule that speaks is a reason.
 pub fn assess_change(facts: &ChangeFacts) -> Risk {
@@ -185,6 +202,7 @@ fn path_rules(paths: &[PathFacts]) -> impl Iterator<Item = RiskReason> {
             path.class.command || configures_checks(path.path.as_str())
         }),
         rule(RiskLevel::High, "existing test changed", &PathFacts::weakens_tests),
+        rule(RiskLevel::High, "may tell its own results", &|path| path.added_telling_lines > 0),
         rule(RiskLevel::High, "public interface changed", &|path| path.removed_public_lines > 0),
         rule(RiskLevel::High, "unsafe code", &|path| path.added_unsafe_lines > 0),
         rule(RiskLevel::Medium, "documentation that runs", &PathFacts::is_live_prose),
@@ -324,6 +342,25 @@ mod tests {
         );
         assert!(risk.level == RiskLevel::Medium && risk.reasons.contains(&told), "{risk:?}");
         assert_eq!(rules(&nameless(&[("README.md", Some("# New\n"))])).0, RiskLevel::Low);
+    }
+
+    #[test]
+    fn what_could_tell_its_own_results_is_high() {
+        for (path, line, tells) in [
+            ("tests/test_a.py", "os._exit(0)", true),
+            ("src/a.py", "    os._exit(0)", true),
+            ("src/a.js", "write(process.env.GATEWRIGHT_REPORT)", true),
+            ("tests/a.test.js", "process.exit(0)", true),
+            ("tests/a.rs", "std::process::exit(0);", true),
+            ("tests/a_test.go", "os.Exit(0)", true),
+            // A program may end itself.
+            ("src/main.rs", "std::process::exit(1);", false),
+            ("tests/a.test.js", "assert.equal(child.exitCode, 0)", false),
+        ] {
+            let (level, rules) = touching(&[(path, Some(line))]);
+            assert_eq!(rules.contains(&"may tell its own results".to_owned()), tells, "{path}: {line}");
+            assert_eq!(level == RiskLevel::High, tells, "{path}: {line}");
+        }
     }
 
     #[test]
