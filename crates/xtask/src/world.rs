@@ -48,6 +48,7 @@ const PARTS: &[Part] = &[
     // What projects are set up with.
     from_pypi("python-tools", &["uv==0.13.9"]),
     Part { folder: "pnpm", registry: Registry::Npm, pinned: &["pnpm@10.34.8"] },
+    Part { folder: "html-validate", registry: Registry::Npm, pinned: &["html-validate@10.9.0"] },
     Part { folder: "asl-validator", registry: Registry::Npm, pinned: &["asl-validator@4.0.0"] },
     Part {
         folder: "prism",
