@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config::{ConfigError, PathRules, RunConfig};
+use config::{PathRules, RunConfig};
 use run_model::change_set::Overlay;
 use run_model::evidence::{Evidence, Purpose};
 use run_model::judge::{self, AcceptanceResult, Judgement};
@@ -47,14 +47,14 @@ pub async fn measure(
     let base: BTreeMap<RepoPath, String> = store.base_contents(taken(run)?, &paths).await?;
     let content = |path: &RepoPath| base.get(path).cloned();
     let config: RunConfig = store.get_json(&run.config).await?;
-    let rules = PathRules::new(&config).map_err(bad_config)?;
+    let rules = PathRules::new(&config)?;
     let included = included(store, run, overlay).await?;
     let base_evidence = evidence(store, run, Purpose::Baseline).await?;
     let now = evidence(store, run, Purpose::Final).await?;
     Ok(Measured {
         paths: PathFacts::of(overlay, &content, &|path| PathClass {
             included: included.contains(path),
-            ..classify(&rules, path.as_str())
+            ..rules.classify(path.as_str())
         }),
         judgement: judge::judge(&base_evidence, &now),
         acceptance: match acceptance {
@@ -104,25 +104,33 @@ impl Measured {
     }
 }
 
-/// Checks that name no tests: only their exit code says how they ended.
+/// Words in the name of a check that has no tests to name.
+const LINTS: [&str; 16] = [
+    "audit",
+    "build",
+    "clippy",
+    "compile",
+    "docs",
+    "eslint",
+    "fmt",
+    "format",
+    "formatting",
+    "lint",
+    "lints",
+    "mypy",
+    "ruff",
+    "typecheck",
+    "types",
+    "vet",
+];
+
+/// Checks that name no tests: only their exit code says how they ended. What is a lint by its name is none of them, as long as
+/// another check names tests.
 fn nameless(evidence: &Evidence) -> Vec<String> {
-    evidence.commands.iter().filter(|check| check.tests.is_empty()).map(|check| check.name.clone()).collect()
-}
-
-/// What the settings say of a path.
-pub fn classify(rules: &PathRules, path: &str) -> PathClass {
-    PathClass {
-        protected: rules.is_protected(path),
-        manifest: rules.is_manifest(path),
-        test: rules.is_test(path),
-        command: rules.is_command(path),
-        included: false,
-    }
-}
-
-/// Settings of a run that cannot be used.
-pub fn bad_config(problem: ConfigError) -> FunctionError {
-    FunctionError::invalid("config", problem)
+    let any_names_tests = evidence.commands.iter().any(|check| !check.tests.is_empty());
+    let is_lint = |name: &str| name.split(|c: char| !c.is_alphanumeric()).any(|word| LINTS.contains(&word));
+    let checks = evidence.commands.iter().filter(|check| check.tests.is_empty());
+    checks.filter(|check| !(any_names_tests && is_lint(&check.name))).map(|check| check.name.clone()).collect()
 }
 
 /// The run's newest evidence of a purpose.
@@ -164,4 +172,42 @@ async fn included(store: &Store, run: &RunRecord, overlay: &Overlay) -> Result<B
     let sources = store.base_texts(taken(run)?, is_source).await?;
     let is_included = |path: &&RepoPath| is_included(path, sources.values().map(String::as_str));
     Ok(overlay.paths().filter(is_included).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use run_model::evidence::{CommandEvidence, EVIDENCE_SCHEMA, Exit, TestOutcome, TestResult};
+
+    use super::*;
+
+    /// Checks that ended well, each with whether it names a test.
+    fn checked(checks: &[(&str, bool)]) -> Evidence {
+        let result = || TestResult { name: "it works".into(), outcome: TestOutcome::Passed };
+        let commands = checks.iter().map(|(name, names_tests)| CommandEvidence {
+            name: (*name).into(),
+            command: format!("run {name}"),
+            exit: Exit::Code(0),
+            tests: names_tests.then(result).into_iter().collect(),
+            doubt: None,
+            output_tail: String::new(),
+            truncated: false,
+            duration_ms: 1,
+        });
+        Evidence {
+            schema: EVIDENCE_SCHEMA,
+            purpose: Purpose::Final,
+            tree_sha256: run_model::Sha256::of(b""),
+            overlay_sha256: None,
+            commands: commands.collect(),
+            layers: Vec::new(),
+            toolchain: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_lint_beside_tests_lacks_no_names() {
+        assert_eq!(nameless(&checked(&[("test", true), ("cargo-clippy", false), ("lint", false)])), [""; 0]);
+        assert_eq!(nameless(&checked(&[("test", true), ("integration", false), ("lint", false)])), ["integration"]);
+        assert_eq!(nameless(&checked(&[("lint", false)])), ["lint"], "nothing else is measured");
+    }
 }

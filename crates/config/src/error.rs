@@ -1,5 +1,7 @@
 //! What can be wrong with settings. Every message names the key, the value and the cure.
 
+use run_model::FunctionError;
+
 /// Why settings were refused, by what their writer does next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -51,4 +53,11 @@ pub enum ConfigError {
     /// There is nothing to measure a change with.
     #[error("the project has no checks: run `gatewright init`, then name under [[checks]] the command that tests it")]
     NoChecks,
+}
+
+/// The settings of a run that a function cannot use.
+impl From<ConfigError> for FunctionError {
+    fn from(problem: ConfigError) -> Self {
+        Self::invalid("config", problem)
+    }
 }

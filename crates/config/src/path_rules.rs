@@ -1,6 +1,7 @@
 //! The globs of the settings, ready to be asked.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use run_model::risk::PathClass;
 
 use crate::{ConfigError, RunConfig};
 
@@ -46,6 +47,17 @@ impl PathRules {
     /// Whether this is a manifest or lock file.
     pub fn is_manifest(&self, path: &str) -> bool {
         self.manifests.is_match(path)
+    }
+
+    /// All that these settings say of a path.
+    pub fn classify(&self, path: &str) -> PathClass {
+        PathClass {
+            protected: self.is_protected(path),
+            manifest: self.is_manifest(path),
+            test: self.is_test(path),
+            command: self.is_command(path),
+            included: false,
+        }
     }
 }
 

@@ -139,13 +139,13 @@ pub(crate) async fn accept_design(
     output: ArtefactRef,
 ) -> Result<Value, FunctionError> {
     let run = context.store.run(&run_id).await?;
-    let rules = config::PathRules::new(&context.config(&run).await?).map_err(assessment::bad_config)?;
+    let rules = config::PathRules::new(&context.config(&run).await?)?;
     let plan: Plan = context.store.get_json(assessment::planned(&run)?).await?;
     let design: Design = context.store.get_json(&output).await?;
     design
         .accept(&plan)
         .map_err(|problem| FunctionError::new(ErrorName::PolicyRefused, format!("the design: {problem}")))?;
-    let risk = assess_plan(&plan, &|path| assessment::classify(&rules, path));
+    let risk = assess_plan(&plan, &|path| rules.classify(path));
     let adopt = |run: &mut RunRecord| {
         run.design = Some(output.clone());
         run.plan_risk = Some(risk.clone());

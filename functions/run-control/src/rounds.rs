@@ -64,7 +64,7 @@ pub(crate) async fn pick_tests(
 ) -> Result<Value, FunctionError> {
     let Some(overlay) = overlay else { return Ok(json!({ "tests": null })) };
     let run = context.store.run(&run_id).await?;
-    let rules = config::PathRules::new(&context.config(&run).await?).map_err(assessment::bad_config)?;
+    let rules = config::PathRules::new(&context.config(&run).await?)?;
     let mut given = match context.store.task(&run_id, &task_id).await?.base_overlay {
         Some(given) => context.store.get_json(&given).await?,
         None => Overlay::default(),
@@ -83,7 +83,7 @@ pub(crate) async fn pick_tests(
 pub(crate) async fn judge(context: &Context, measured: Measured) -> Result<Value, FunctionError> {
     let run = context.store.run(&measured.run_id).await?;
     let config = context.config(&run).await?;
-    let rules = config::PathRules::new(&config).map_err(assessment::bad_config)?;
+    let rules = config::PathRules::new(&config)?;
     let base = context.evidence(&run, Purpose::Baseline).await?;
     let now: Evidence = context.store.get_json(&measured.evidence).await?;
     let judgement = judge::judge(&base, &now);

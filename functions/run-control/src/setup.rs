@@ -48,7 +48,7 @@ pub(crate) async fn due(
     setups: u32,
 ) -> Result<Option<Value>, FunctionError> {
     let config = context.config(run).await?;
-    let rules = PathRules::new(&config).map_err(assessment::bad_config)?;
+    let rules = PathRules::new(&config)?;
     let made = change::merged_overlay(context, &tasks.iter().collect::<Vec<_>>()).await?;
     let asked = manifests(&rules, &made);
     let is_let_in = asked == let_in(context, run).await?;
