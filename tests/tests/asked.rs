@@ -175,7 +175,7 @@ fn refused(requirement: &str, reason: &str, instead: &str) {
     let calls = run["usage"].as_array().unwrap();
     assert!(calls.len() == 1 && calls[0]["cost_microusd"].as_u64().unwrap() > 0, "one call was paid: {calls:?}");
     let shown = world.gatewright(&["runs", "show", run["run_id"].as_str().unwrap()]).expect(0);
-    for words in [reason, instead, "total $0.0045"] {
+    for words in [reason, instead, "Start again with what it says instead", "total $0.0045"] {
         let flat = shown.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(flat.contains(words), "{words:?} is not told:\n{}", shown.stdout);
     }

@@ -1,6 +1,10 @@
 //! A run that was stopped, denied or met its bound goes on where it was: nothing that was finished is done or paid again.
 #![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
+use std::env::{join_paths, split_paths, var_os};
+use std::ffi::OsString;
+use std::process::Command;
+
 use serde_json::{Value, json};
 use tests::{Ended, Script, World};
 
@@ -189,4 +193,47 @@ fn what_has_landed_is_not_taken_up_again() {
     let ended = world.run(&good(), &["--yes", "--json"]).expect(0).json();
     let refused = world.gatewright(&["runs", "resume", id(&ended)]).expect(65);
     assert!(refused.said("has landed already"), "{}", refused.stderr);
+}
+
+/// Settings whose setup and check tell the compiler.
+const WITH_RUSTC: &str = "[project]\nlanguage = \"rust\"\nsetup_files = [\"made.txt\"]\n\
+                        [[setup]]\nname = \"make\"\ncommand = \"rustc -vV > made.txt\"\n\
+                        [[checks]]\nname = \"test\"\ncommand = \"cat made.txt && sh check.sh\"\nformat = \"plain\"\n";
+
+/// A `PATH` on which the first `rustc` is one that calls itself so.
+fn with_rustc(world: &World, host: &str) -> OsString {
+    let place = world.path(host);
+    let front = format!("#!/bin/sh\necho {}\n", place.join("sysroot").display());
+    let real = format!("#!/bin/sh\nprintf 'rustc 1.95.0\\nhost: {host}\\n'\n");
+    let texts = world.outside(&format!("{host}-texts"), &[("bin/rustc", &front), ("sysroot/bin/rustc", &real)]);
+    for program in ["bin/rustc", "sysroot/bin/rustc"] {
+        // By a process of its own: what a child of another test holds open for writing cannot be run.
+        let mut install = Command::new("install");
+        install.args(["-D", "-m", "755"]).arg(texts.join(program)).arg(place.join(program));
+        assert!(install.status().unwrap().success());
+    }
+    let others = var_os("PATH").unwrap();
+    join_paths(std::iter::once(place.join("bin")).chain(split_paths(&others))).unwrap()
+}
+
+#[test]
+fn a_toolchain_that_moved_sets_up_anew_and_is_red_with_what_differs() {
+    let world = World::quick();
+    world.commit(&[("gatewright.toml", WITH_RUSTC)]);
+    let (old, new) = (with_rustc(&world, "old"), with_rustc(&world, "new"));
+    let mut command = world.run_command(&good(), &["--no-wait", "--json"]);
+    let parked = Ended::of(&command.env("PATH", &old).output().unwrap()).expect(4).json();
+    let run = parked["run_id"].as_str().unwrap();
+    world.gatewright(&["runs", "stop", run]).expect(0);
+    let mut command = world.command(&["runs", "resume", run, "--from", "verify", "--json"]);
+    let ended = Ended::of(&command.env("PATH", &new).output().unwrap()).expect(1).json();
+    let reason = ended["outcome"]["reason"].as_str().unwrap();
+    assert!(reason.contains("the toolchain is not the one that the base was measured with"), "{reason}");
+    assert!(reason.contains("(host: new, then host: old): start the run again"), "{reason}");
+    let printed = |purpose: &str| {
+        let evidence = ended["evidence"].as_array().unwrap().iter().find(|evidence| evidence["purpose"] == purpose);
+        evidence.unwrap()["commands"][0]["output_tail"].as_str().unwrap().to_owned()
+    };
+    assert!(printed("baseline").contains("host: old") && printed("final").contains("host: new"), "{ended:#}");
+    assert_eq!(world.branches(), Vec::<String>::new());
 }

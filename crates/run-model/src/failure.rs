@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorName {
     /// The caller gave something unusable; the message names the field, the value and the cure.
     InvalidInput,
+    /// The crew will not do what is asked; the message says why, and what to ask for instead.
+    RequirementRefused,
     /// Something that was asked for does not exist.
     NotFound,
     /// Another writer was first; trying again may succeed.
@@ -49,8 +51,9 @@ pub enum ErrorName {
 
 impl ErrorName {
     /// Every name, in the order of declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::InvalidInput,
+        Self::RequirementRefused,
         Self::NotFound,
         Self::Conflict,
         Self::PolicyRefused,
@@ -76,6 +79,7 @@ impl ErrorName {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidInput => "InvalidInput",
+            Self::RequirementRefused => "RequirementRefused",
             Self::NotFound => "NotFound",
             Self::Conflict => "Conflict",
             Self::PolicyRefused => "PolicyRefused",

@@ -107,12 +107,15 @@ fn names_failures(check: &CommandEvidence) -> bool {
     check.tests.iter().any(|test| test.outcome == TestOutcome::Failed)
 }
 
-/// Two toolchains, whose results say nothing of each other.
+/// Two toolchains, whose results say nothing of each other: by the first line in which they differ.
 fn moved(base: &Evidence, now: &Evidence) -> Option<String> {
-    let first_line = |evidence: &Evidence| evidence.toolchain.lines().next().unwrap_or_default().to_owned();
-    let (before, after) = (&base.toolchain, &now.toolchain);
-    (!before.is_empty() && !after.is_empty() && before != after).then(|| {
-        let (before, after) = (first_line(base), first_line(now));
+    if base.toolchain.is_empty() || now.toolchain.is_empty() {
+        return None;
+    }
+    let line = |text: &str, number| text.lines().nth(number).unwrap_or("nothing").to_owned();
+    let lines = base.toolchain.lines().count().max(now.toolchain.lines().count());
+    let pairs = (0..lines).map(|number| (line(&base.toolchain, number), line(&now.toolchain, number)));
+    pairs.into_iter().find(|(before, after)| before != after).map(|(before, after)| {
         format!(
             "the toolchain is not the one that the base was measured with ({after}, then {before}): start the run again"
         )
@@ -262,6 +265,13 @@ pub(crate) mod tests {
         assert!(!moved.green);
         let why = "the toolchain is not the one that the base was measured with (rustc 1.96.0, then rustc 1.95.0): start the run again";
         assert_eq!(moved.unexplained, [why]);
+        for (before, now, shown) in [
+            ("rustc 1.95.0\nhost: a\nLLVM 1", "rustc 1.95.0\nhost: b\nLLVM 1", "(host: b, then host: a)"),
+            ("node 24\npnpm 10", "node 24", "(nothing, then pnpm 10)"),
+        ] {
+            let said = judge(&by(before), &by(now)).unexplained;
+            assert!(said[0].contains(shown), "{said:?}");
+        }
         for (before, now) in [("rustc 1.95.0", "rustc 1.95.0"), ("", "rustc 1.95.0"), ("rustc 1.95.0", "")] {
             assert!(judge(&by(before), &by(now)).green, "{before:?}, {now:?}");
         }

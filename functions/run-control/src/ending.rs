@@ -100,6 +100,10 @@ fn failed(run_id: &RunId, error: &Failure) -> Ending {
             ErrorName::NotMeasurable,
             "Mend [[setup]] or [[checks]] in gatewright.toml, commit, and start again.".to_owned(),
         ),
+        (
+            ErrorName::RequirementRefused,
+            "Start again with what it says instead, or with more of what has to come out.".to_owned(),
+        ),
         (ErrorName::InvalidInput, "Mend the input and start again.".to_owned()),
         (
             ErrorName::MergeRefused,

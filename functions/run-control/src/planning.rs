@@ -70,16 +70,17 @@ fn held_out_notice(base: &Evidence, with: &Evidence) -> Result<Option<String>, F
 }
 
 /// Checks the plan by rules and writes its tasks down.
+///
+/// # Errors
+/// `PolicyRefused` names the rule; `RequirementRefused` says why the crew does not want to, and what it would do.
 pub(crate) async fn accept_plan(context: &Context, run_id: RunId, output: ArtefactRef) -> Result<Value, FunctionError> {
     let run = context.store.run(&run_id).await?;
     let config = context.config(&run).await?;
     let plan: Plan = context.store.get_json(&output).await?;
     let accepted = accept(&plan, config.limits.tasks)?;
     if let Some(Refusal { reason, instead }) = &plan.refusal {
-        return Err(FunctionError::invalid(
-            "requirements",
-            format!("refused by the crew: {reason} Instead: {instead}"),
-        ));
+        let told = format!("refused by the crew: {reason} Instead: {instead}");
+        return Err(FunctionError::new(ErrorName::RequirementRefused, told));
     }
     let rounds = config.limits.iterations;
     let tasks: Vec<TaskRecord> = accepted

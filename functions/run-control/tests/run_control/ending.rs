@@ -76,6 +76,11 @@ async fn an_error_is_the_reason_in_its_own_words_with_its_cure() {
             "setup command `x` exited with 1\n  last words",
             "Mend [[setup]] or [[checks]] in gatewright.toml, commit, and start again.",
         ),
+        (
+            wrapped("RequirementRefused", "refused by the crew: no. Instead: this"),
+            "refused by the crew: no. Instead: this",
+            "Start again with what it says instead",
+        ),
         (wrapped("ModelThrottled", "429"), "429", "limit allows it again, `gatewright runs resume r-1`"),
         (wrapped("ForgeFailed", "git: no"), "git: no", "`gatewright runs events r-1`"),
         (json!({ "Error": "States.Timeout", "Cause": "" }), "States.Timeout", "`gatewright runs resume r-1`"),

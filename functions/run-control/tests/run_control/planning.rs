@@ -97,9 +97,9 @@ async fn a_refused_requirement_ends_with_the_reason_and_what_to_ask_instead() {
     let refusal = json!({ "reason": "It asks to delete the tests.", "instead": "Say which behaviour is wrong." });
     let output = world.keep(&json!({ "summary": "s", "tasks": [], "refusal": refusal })).await;
     let error = world.act("accept-plan", json!({ "output": output })).await.unwrap_err();
-    assert_eq!(error.name, ErrorName::InvalidInput);
+    assert_eq!(error.name, ErrorName::RequirementRefused);
     let said = "refused by the crew: It asks to delete the tests. Instead: Say which behaviour is wrong.";
-    assert!(error.message.ends_with(said), "{error}");
+    assert_eq!(error.message, said);
     assert!(world.run().await.plan.is_none());
 }
 
