@@ -43,6 +43,7 @@ fn an_unknown_project_gets_a_file_in_which_one_command_is_left_to_write() {
     let world = World::with(&[("README.md", "")]);
     let ended = world.gatewright(&["init"]).expect(0);
     assert!(ended.said("no project that is known here") && ended.said("[[checks]]"), "{}", ended.stdout);
+    assert!(ended.said("check `test` names no tests") && ended.said("format = \"junit\""), "{}", ended.stdout);
     let begun = world.run(&Script::default(), &[]).expect(65);
     assert!(begun.said("checks[0].command"), "{}", begun.stderr);
 }

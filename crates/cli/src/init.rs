@@ -121,6 +121,7 @@ async fn unknown(repository: &Path, file: &Path) -> Result<u8, Problem> {
         "this looks like no project that is known here (Rust, Python, Node, Go, or a Makefile with a target test)",
     );
     seen(repository).iter().for_each(screen::print);
+    screen::print(format!("  note   {}", config::note_on_plain("test")));
     screen::print(format!("wrote {}: write the command that tests it under [[checks]], commit it", file.display()));
     Ok(0)
 }

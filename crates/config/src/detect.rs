@@ -180,11 +180,7 @@ fn look(files: &Files<'_>, detectors: &Detectors) -> Option<Detected> {
         detected.notes.push(format!("no tests of this {language} project were found: see that the check measures it"));
     }
     for check in detected.checks.iter().filter(|check| check.format == TestFormat::Plain) {
-        detected.notes.push(format!(
-            "check `{}` names no tests, so an early exit looks like success: every gate will say so; a command that writes a JUnit \
-             report to \"$GATEWRIGHT_REPORT\" has its tests named by format = \"junit\"",
-            check.name
-        ));
+        detected.notes.push(note_on_plain(&check.name));
     }
     let others: Vec<&str> = found.iter().map(|(language, _)| *language).filter(|other| *other != "make").collect();
     if !others.is_empty() {
@@ -193,6 +189,14 @@ fn look(files: &Files<'_>, detectors: &Detectors) -> Option<Detected> {
             .push(format!("it is a {} project too, which is not checked: add what that needs", others.join(" and ")));
     }
     Some(detected)
+}
+
+/// What a project's owner has to know of a check whose tests have no names.
+pub fn note_on_plain(check: &str) -> String {
+    format!(
+        "check `{check}` names no tests, so an early exit looks like success: every gate will say so; a command that writes a JUnit \
+         report to \"$GATEWRIGHT_REPORT\" has its tests named by format = \"junit\""
+    )
 }
 
 fn project(language: &str) -> Project {

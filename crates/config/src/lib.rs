@@ -14,7 +14,7 @@ mod section;
 mod server;
 
 pub use assemble::Overrides;
-pub use detect::{Detected, detect, detect_in, project_roots, read_by_detection};
+pub use detect::{Detected, detect, detect_in, note_on_plain, project_roots, read_by_detection};
 pub use error::ConfigError;
 pub use path_rules::{PathRules, globs_that_match};
 pub use project_file::ProjectFile;
