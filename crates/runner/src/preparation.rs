@@ -21,6 +21,34 @@ use crate::workspace::Workspace;
 const FIRST_LINES: usize = 6;
 const LAST_LINES: usize = 20;
 
+/// What installers say when a package is not there for whoever asks: of npm and pnpm, pip and uv, Poetry, cargo, Go, git.
+const REFUSALS: [&str; 14] = [
+    "E401",
+    "E403",
+    "E404",
+    "ENEEDAUTH",
+    "ERR_PNPM_FETCH_40",
+    "No matching distribution found",
+    "was not found in the package registry",
+    "Authorization error",
+    "401 Unauthorized",
+    "403 Forbidden",
+    "no token found",
+    "HTTP 401",
+    "could not read Username",
+    "terminal prompts disabled",
+];
+/// What its reader may not know, and the way there is.
+const PRIVATE: &str = "; if that is a package of a private registry: setup has an empty HOME and is told of no address that holds a \
+                       password, so name a mirror that asks for none (PIP_INDEX_URL, npm_config_registry), or show it a folder with \
+                       your settings by --read-only DIR, for checks too, and name their file in [[setup]] (`PIP_CONFIG_FILE=DIR/...`, \
+                       `npm --userconfig DIR/...`)";
+
+/// Whether the end of an installer's output may mean that it lacks credentials.
+fn asks_for_credentials(tail: &str) -> bool {
+    REFUSALS.iter().any(|refusal| tail.contains(refusal))
+}
+
 /// What setup left: fetched dependencies (read-only from now on), files and folders that every tree is given a copy of, and
 /// the base's build.
 pub(crate) struct Prepared {
@@ -141,7 +169,9 @@ impl Preparation<'_> {
     ) -> Result<RunnerError, RunnerError> {
         let replacements = self.environment.replacements(workspace, &self.prepared.dependencies).await?;
         let tail = reading::tail(&outcome, &replacements);
-        Ok(RunnerError::Setup { command: command.to_owned(), ended: self.ended(&outcome.exit), tail: told(&tail) })
+        let hint = if asks_for_credentials(&tail) { PRIVATE } else { "" };
+        let ended = format!("{}{hint}", self.ended(&outcome.exit));
+        Ok(RunnerError::Setup { command: command.to_owned(), ended, tail: told(&tail) })
     }
 
     /// How a setup command ended, and what its reader does next.

@@ -37,6 +37,22 @@ async fn a_failing_setup_says_which_command_and_what_it_wrote() {
 }
 
 #[tokio::test]
+async fn a_setup_that_may_lack_credentials_says_what_it_is_given_and_the_way_there_is() {
+    let mut world = World::new().await;
+    let mut project = Project::plain("true");
+    for said in [
+        "npm error code E401",
+        "ERROR: No matching distribution found for ours==1.0",
+        "error: no token found for `ours`",
+    ] {
+        project.config.setup = vec![command("fetch", &format!("echo '{said}' >&2; exit 1"))];
+        let (_, message) = world.measure(&project).await.unwrap_err();
+        assert!(message.contains("empty HOME") && message.contains("--read-only DIR"), "{message}");
+        assert!(message.ends_with(said), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_setup_that_asks_or_hangs_is_told_as_such() {
     let mut world = World::new().await;
     let mut project = Project::plain("true");
