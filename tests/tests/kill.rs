@@ -1,18 +1,18 @@
 //! The program dies at any moment and a run goes on from there.
 //!
 //! Whatever the program has promised stands in durable commits: of the engine's log, of the table, of objects, secrets and
-//! stream positions. What a death leaves behind depends only on the last of them, so that these tests cover every one:
-//! the program dies after each commit of a run. Before a commit lies on the disk what lay there after the one before, but for
-//! what was done in between outside of the folder: it dies before each commit as long as something stands there (the ref of a
-//! published change, its branch), and before every [`STRIDE`]th of the others (decision 27 says why).
+//! stream positions. What a death leaves behind depends only on the last of them and on what was done outside of the folder (the ref
+//! of a published change, its branch). The program dies after the first commit of each kind, after every [`STRIDE`]th, and on both
+//! sides of every commit around which something changed outside; before every [`BEFORE`]th of the others (decisions 27 and 40 say
+//! why). With `GATEWRIGHT_EVERY_COMMIT` in the environment it dies after every one.
 //! [`RANDOM_DEATHS`] more come from outside, by `kill -9`, some milliseconds after a line of the program's.
 #![allow(clippy::unwrap_used, reason = "a test reports a broken expectation by its panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use run_model::Randomness;
@@ -23,17 +23,16 @@ use tests::state::Kept;
 use tests::world::Ended;
 use tests::{Script, World};
 
-/// Deaths before a commit while nothing stands outside of the folder: one in so many.
-const STRIDE: u64 = 16;
-const RANDOM_DEATHS: usize = 20;
+/// Deaths after a commit of a kind that was met before: one in so many.
+const STRIDE: usize = 7;
+/// Deaths before a commit while nothing changes outside of the folder: one in so many of those after one.
+const BEFORE: usize = 6;
+const RANDOM_DEATHS: usize = 12;
 /// How long after its line a death may come at most, in microseconds.
 const LATEST_US: u64 = 8_000;
 const SEED: u64 = 20_261_125;
 /// Programs at once: they wait for the disk half of the time.
 const WORKERS: usize = 4;
-/// More commits than any run makes: the sweep did not notice the end.
-const TOO_MANY: u64 = 2_000;
-
 const RIGHT: &str = "echo $(($1 + $2))\n";
 const WRONG: &str = "echo $(($1 * $2))\n";
 const NEW_TEST: (&str, &str) = ("tests/two.sh", "test \"$(sh sum.sh 1 2)\" = 3\n");
@@ -188,17 +187,19 @@ fn died(output: &Output) -> bool {
     output.status.signal().is_some()
 }
 
-/// How a sweep went.
-#[derive(Default)]
-struct Deaths {
-    after: AtomicU64,
-    before: AtomicU64,
-    in_flight: AtomicUsize,
+/// A death at a commit: its number, and on which side of it.
+type Death = (u64, &'static str);
+
+/// What a death left.
+#[derive(Clone, Copy)]
+struct Left {
+    in_flight: usize,
+    /// The refs that the run had made outside of the folder.
+    refs: usize,
 }
 
-/// Lets a run die on one side of a commit and go on; `None` if it ended before that commit. Returns how many calls were in
-/// flight, and whether something stood outside of the folder when it died.
-fn die(number: u64, side: &str) -> Option<(usize, bool)> {
+/// Lets a run die and go on; `None` if it ended before that commit.
+fn die((number, side): Death) -> Option<Left> {
     let (script, world) = (one_round(), World::quick());
     let mut command = world.run_command(&script, &["--yes", "--json"]);
     let output = command.env("GATEWRIGHT_ABORT_AT_COMMIT", format!("{number}:{side}")).output().unwrap();
@@ -207,32 +208,53 @@ fn die(number: u64, side: &str) -> Option<(usize, bool)> {
         landed(&ended.expect(0));
         return None;
     }
-    let outside = !world.branches().is_empty() || !world.git(&["for-each-ref", "refs/gatewright"]).is_empty();
+    let published = world.git(&["for-each-ref", "refs/gatewright"]);
+    let refs = world.branches().len() * 2 + published.lines().count();
     let outcome = std::panic::AssertUnwindSafe(|| resume(&world, &script, &ended, reference()));
     let in_flight = std::panic::catch_unwind(outcome).unwrap_or_else(|_| panic!("it died {side} commit {number}"));
-    Some((in_flight, outside))
+    Some(Left { in_flight, refs })
 }
 
-/// Lets a run die after each of its commits, and before those that the first page of this file names.
-fn sweep() -> Deaths {
-    let (next, deaths, end) = (AtomicU64::new(0), Deaths::default(), AtomicBool::new(false));
+/// Lets a run die in each of these ways, on all workers.
+fn die_all(deaths: impl IntoIterator<Item = Death>) -> BTreeMap<Death, Left> {
+    let (deaths, next) = (deaths.into_iter().collect::<Vec<Death>>(), AtomicUsize::new(0));
+    let left: Mutex<BTreeMap<Death, Left>> = Mutex::default();
     on_all_workers(|| {
-        while !end.load(Ordering::Relaxed) {
-            let number = next.fetch_add(1, Ordering::Relaxed) + 1;
-            assert!(number < TOO_MANY, "the run never ended by itself");
-            let Some((in_flight, outside)) = die(number, "after") else {
-                end.store(true, Ordering::Relaxed);
-                break;
-            };
-            deaths.in_flight.fetch_add(in_flight, Ordering::Relaxed);
-            deaths.after.fetch_add(1, Ordering::Relaxed);
-            // What stands there after this commit may have been put there before it.
-            if (outside || number % STRIDE == 1) && die(number, "before").is_some() {
-                deaths.before.fetch_add(1, Ordering::Relaxed);
-            }
+        while let Some(death) = deaths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = die(*death);
+            left.lock().unwrap().extend(found.map(|found| (*death, found)));
         }
     });
-    deaths
+    left.into_inner().unwrap()
+}
+
+/// Of what kind each commit of an undisturbed run is.
+fn kinds() -> BTreeMap<u64, String> {
+    let world = World::quick();
+    let file = world.path("commits");
+    let mut command = world.run_command(&one_round(), &["--yes", "--json"]);
+    Ended::of(&command.env("GATEWRIGHT_NOTE_COMMITS", &file).output().unwrap()).expect(0);
+    let noted = std::fs::read_to_string(file).unwrap();
+    let line = |line: &str| line.split_once(' ').map(|(number, kind)| (number.parse().unwrap(), kind.to_owned()));
+    noted.lines().filter_map(line).collect()
+}
+
+/// The commits to die after: the first of each kind, every so many, and the last.
+fn chosen(kinds: &BTreeMap<u64, String>) -> BTreeSet<u64> {
+    let stride = if std::env::var_os("GATEWRIGHT_EVERY_COMMIT").is_some() { 1 } else { STRIDE };
+    let mut met = BTreeSet::new();
+    let firsts = kinds.iter().filter(|(_, kind)| met.insert(kind.as_str())).map(|(number, _)| *number);
+    firsts.chain(kinds.keys().copied().step_by(stride)).chain(kinds.keys().last().copied()).collect()
+}
+
+/// Both sides of every commit between two deaths that left different refs.
+fn around_changes(after: &BTreeMap<Death, Left>) -> BTreeSet<Death> {
+    let left: Vec<(u64, usize)> = after.iter().map(|((number, _), left)| (*number, left.refs)).collect();
+    let changes = left.windows(2).filter(|pair| pair[0].1 != pair[1].1);
+    changes
+        .flat_map(|pair| pair[0].0 + 1..=pair[1].0)
+        .flat_map(|number| [(number, "before"), (number, "after")])
+        .collect()
 }
 
 fn on_all_workers(work: impl Fn() + Sync) {
@@ -245,14 +267,26 @@ fn reference() -> &'static Undisturbed {
 }
 
 #[test]
-fn a_run_goes_on_around_each_of_its_commits() {
-    let deaths = sweep();
-    let [after, before] = [deaths.after, deaths.before].map(AtomicU64::into_inner);
-    let in_flight = deaths.in_flight.into_inner();
-    println!("{after} deaths after a commit, {in_flight} of them with a call in flight; {before} before one");
-    assert!(after > 100, "only {after} deaths: are the programs a debug build?");
-    assert!(before > after / STRIDE + 10, "only {before} deaths before a commit: was nothing published?");
-    assert!(in_flight >= reference().kept.usage.len(), "each call was in flight once: {in_flight}");
+fn a_run_goes_on_around_commits_of_every_kind() {
+    let kinds = kinds();
+    assert!(kinds.len() > 100, "only {} commits: are the programs a debug build?", kinds.len());
+    let after = die_all(chosen(&kinds).into_iter().map(|number| (number, "after")));
+    let changes: BTreeSet<Death> =
+        around_changes(&after).into_iter().filter(|death| !after.contains_key(death)).collect();
+    let sampled = after.keys().step_by(BEFORE).map(|(number, _)| (*number, "before"));
+    let more = die_all(changes.iter().copied().chain(sampled));
+    let in_flight: usize = after.values().chain(more.values()).map(|left| left.in_flight).sum();
+    println!(
+        "{} commits; {} deaths after one, {} more on both sides of a change outside and before others; {in_flight} with a call in flight",
+        kinds.len(),
+        after.len(),
+        more.len()
+    );
+    let different: BTreeSet<&str> = kinds.values().map(String::as_str).collect();
+    assert!(different.len() >= 10 && after.len() > different.len(), "{different:?}");
+    let states: BTreeSet<usize> = after.values().chain(more.values()).map(|left| left.refs).collect();
+    assert!(states.len() >= 3, "before, between and after the publication and the branch: {states:?}");
+    assert!(in_flight > 0, "no call was in flight at any of these deaths");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use config::Dialect;
 use embedded_cloud::step_functions::{ASLEEP, CommitPoint, CommitSide};
 use embedded_cloud::{
     Attachment, Cloud, CloudClient, CloudOptions, CommitObserver, Functions, LambdaEndpoint, StatusRule, StreamRule,
-    abort_at, full_from,
+    abort_at, full_from, noted_in,
 };
 use lambda_host::{OsRandomness, SystemClock};
 use models::key_names;
@@ -312,9 +312,14 @@ fn environment_keys() -> Map<String, Value> {
 }
 
 /// `GATEWRIGHT_ABORT_AT_COMMIT=N:before` or `N:after` ends a debug build at that side of its `N`-th durable commit, as
-/// `kill -9` would; with `N:full` the disk is full from that commit on: for tests. A release build does not look.
+/// `kill -9` would; with `N:full` the disk is full from that commit on, and `GATEWRIGHT_NOTE_COMMITS=FILE` writes down of what kind
+/// they are: for tests. A release build does not look.
 fn commit_hook() -> Option<CommitObserver> {
-    let wanted = settings::environment("GATEWRIGHT_ABORT_AT_COMMIT").filter(|_| cfg!(debug_assertions))?;
+    let asked = |name| settings::environment(name).filter(|_| cfg!(debug_assertions));
+    if let Some(file) = asked("GATEWRIGHT_NOTE_COMMITS") {
+        return Some(noted_in(file.into()));
+    }
+    let wanted = asked("GATEWRIGHT_ABORT_AT_COMMIT")?;
     let (number, side) = wanted.split_once(':')?;
     let number = number.parse().ok()?;
     Some(match side {

@@ -1,7 +1,8 @@
 //! Every durable commit of a state folder in one count, so that a test can end the process at any one of them.
 
 use std::fmt;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,12 +17,13 @@ use crate::step_functions::{CommitHook, CommitPoint, CommitSide};
 /// Is called on both sides of every durable commit: of the engine's log, of the tables, of every file. Its error is the disk's: the
 /// commit fails with it.
 ///
-/// Numbers count from 1 when the folder is opened, whatever is committed; commits of different stores may overlap.
-pub type CommitObserver = Arc<dyn Fn(CommitPoint) -> io::Result<()> + Send + Sync>;
+/// Numbers count from 1 when the folder is opened, whatever is committed; commits of different stores may overlap. The text says
+/// of what kind the commit is: the same for all that the same code writes.
+pub type CommitObserver = Arc<dyn Fn(CommitPoint, &str) -> io::Result<()> + Send + Sync>;
 
 /// An observer that ends the whole process at one commit, without unwinding and without flushing anything.
 pub fn abort_at(point: CommitPoint) -> CommitObserver {
-    Arc::new(move |reached| {
+    Arc::new(move |reached, _| {
         if reached == point {
             std::process::abort();
         }
@@ -31,9 +33,20 @@ pub fn abort_at(point: CommitPoint) -> CommitObserver {
 
 /// An observer for whom the disk is full from the commit with this number on.
 pub fn full_from(number: u64) -> CommitObserver {
-    Arc::new(move |reached| match reached.side {
+    Arc::new(move |reached, _| match reached.side {
         CommitSide::Before if reached.number >= number => Err(io::Error::from(io::ErrorKind::StorageFull)),
         _ => Ok(()),
+    })
+}
+
+/// An observer that writes down of what kind each commit is: `<number> <kind>`, a line each, in no order.
+pub fn noted_in(file: PathBuf) -> CommitObserver {
+    Arc::new(move |reached, kind| match reached.side {
+        CommitSide::Before => Ok(()),
+        CommitSide::After => {
+            let mut file = OpenOptions::new().create(true).append(true).open(&file)?;
+            file.write_all(format!("{} {kind}\n", reached.number).as_bytes())
+        }
     })
 }
 
@@ -51,11 +64,16 @@ impl Commits {
         Commits { folder: folder.to_owned(), observer, ..Self::default() }
     }
 
-    /// Carries one commit out between its two sides.
-    pub(crate) fn around<T, E: DiskError>(&self, commit: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    /// Carries one commit of a kind out between its two sides.
+    pub(crate) fn around<T, E: DiskError>(
+        &self,
+        kind: impl FnOnce() -> String,
+        commit: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         let Some(observer) = &self.observer else { return self.watched(commit()) };
-        let number = self.next();
-        let see = |side| observer(CommitPoint { number, side }).map_err(|error| self.refuses(&error.to_string()));
+        let (number, kind) = (self.next(), kind());
+        let see =
+            |side| observer(CommitPoint { number, side }, &kind).map_err(|error| self.refuses(&error.to_string()));
         see(CommitSide::Before).map_err(E::saying)?;
         let done = self.watched(commit());
         see(CommitSide::After).map_err(E::saying)?;
@@ -105,7 +123,7 @@ impl Commits {
             if side == CommitSide::Before {
                 current.store(commits.next(), Ordering::Relaxed);
             }
-            match observer(CommitPoint { number: current.load(Ordering::Relaxed), side }) {
+            match observer(CommitPoint { number: current.load(Ordering::Relaxed), side }, "executions") {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     commits.refuses(&error.to_string());
@@ -183,7 +201,8 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_takes_no_more_is_told_once_and_other_errors_are_left_alone() {
         let commits = Commits::of(Path::new("/somewhere/state"), None);
-        let other = commits.around(|| Err::<(), _>(io::Error::from(io::ErrorKind::NotFound))).unwrap_err();
+        let kind = || "a file".to_owned();
+        let other = commits.around(kind, || Err::<(), _>(io::Error::from(io::ErrorKind::NotFound))).unwrap_err();
         assert_eq!((other.kind(), commits.refused.borrow().is_none()), (io::ErrorKind::NotFound, true));
         for (number, error) in
             [28, 30, 5, 122].into_iter().zip(1..).map(|(raw, number)| (number, io::Error::from_raw_os_error(raw)))
@@ -212,8 +231,8 @@ mod tests {
             assert!(passed_on.of_disk().is_some(), "{passed_on}");
         }
         assert_eq!(DynoxideError::ValidationException("database or disk is full".into()).of_disk(), None);
-        let refused =
-            Commits::of(Path::new("/s"), Some(full_from(1))).around(|| Ok::<(), DynoxideError>(())).unwrap_err();
+        let commits = Commits::of(Path::new("/s"), Some(full_from(1)));
+        let refused = commits.around(|| "a table".to_owned(), || Ok::<(), DynoxideError>(())).unwrap_err();
         assert!(refused.to_string().starts_with("the state folder /s takes no more writes"), "{refused}");
     }
 }

@@ -34,10 +34,19 @@ impl DurableWriter {
 
     /// Gives a written file its name, in the place of whatever bears it.
     pub(crate) fn persist(&self, file: NamedTempFile, path: &Path) -> io::Result<()> {
-        self.commits.around(|| {
+        let write = || {
             file.persist(path)?;
             sync_parent(path)
-        })
+        };
+        self.commits.around(|| self.kind_of(path), write)
+    }
+
+    /// Where a file lies in the folder, without what is named by a number or a hash.
+    fn kind_of(&self, path: &Path) -> String {
+        let folder = self.scratch.parent().unwrap_or(Path::new(""));
+        let parts = path.strip_prefix(folder).unwrap_or(path).iter().map(|part| part.to_string_lossy());
+        let named = parts.filter(|part| !part.contains(|c: char| c.is_ascii_digit()));
+        named.collect::<Vec<_>>().join("/")
     }
 
     /// Writes and syncs the parts to a file that has no name yet; the caller persists it.

@@ -3,6 +3,7 @@
 //! Every commit is synced before it is answered: SQLite's `synchronous` is FULL unless told otherwise, and `dynoxide`
 //! tells it otherwise only while bulk loading, which nothing here does. A test holds the build to that.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use http::Response;
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::REGION;
@@ -62,7 +64,7 @@ impl DynamoDb {
         let mut units = counted.then_some(0.0);
         let answer = match is_read(operation) {
             true => self.tables(operation, body, &mut units),
-            false => self.commits.around(|| self.tables(operation, body, &mut units)),
+            false => self.commits.around(|| kind_of(operation, body), || self.tables(operation, body, &mut units)),
         };
         let units = units.map(|units| answer.as_ref().err().map_or(units, units_of_refusal));
         if let Ok(Some(_)) = &answer
@@ -203,8 +205,25 @@ impl DynamoDb {
         connection.busy_timeout(Duration::from_secs(5))?;
         let delete = "DELETE FROM _stream_records WHERE table_name = ?1 AND CAST(sequence_number AS INTEGER) <= ?2
              AND id < (SELECT MAX(id) FROM _stream_records WHERE table_name = ?1)";
-        self.commits.around(|| connection.execute(delete, params![table, stored]))
+        self.commits.around(|| "trim".to_owned(), || connection.execute(delete, params![table, stored]))
     }
+}
+
+/// The operation, and what keys of the form `KIND#...` it names.
+fn kind_of(operation: &str, body: &[u8]) -> String {
+    fn collect(value: &Value, kinds: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => match fields.get("S").and_then(Value::as_str) {
+                Some(text) => kinds.extend(text.split_once('#').map(|(kind, _)| kind.to_owned())),
+                None => fields.values().for_each(|value| collect(value, kinds)),
+            },
+            Value::Array(values) => values.iter().for_each(|value| collect(value, kinds)),
+            _ => {}
+        }
+    }
+    let mut kinds = BTreeSet::new();
+    collect(&serde_json::from_slice(body).unwrap_or_default(), &mut kinds);
+    std::iter::once(operation.to_owned()).chain(kinds).collect::<Vec<_>>().join(" ")
 }
 
 /// Request units of one operation.

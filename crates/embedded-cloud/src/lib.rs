@@ -23,7 +23,7 @@ mod streams;
 
 pub use aws_credential_types::Credentials;
 pub use cloud::{Attachment, Cloud, CloudClient, CloudOptions, OpenError};
-pub use commits::{CommitObserver, abort_at, full_from};
+pub use commits::{CommitObserver, abort_at, full_from, noted_in};
 pub use connector::{DriverGone, is_driver_gone};
 pub use error::AwsError;
 pub use event_pattern::{EventPattern, PatternError};
