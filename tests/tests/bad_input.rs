@@ -206,23 +206,6 @@ fn a_ref_in_the_way_is_told_before_anything_is_paid() {
 }
 
 #[test]
-fn damaged_files_of_the_state_are_named_with_the_cure_and_kept() {
-    for name in ["secrets.json", "schedules.json", "tables.sqlite", "executions.sqlite"] {
-        let world = World::quick();
-        world.gatewright(&["runs", "list"]).expect(0);
-        let file = world.state().join(name);
-        for beside in ["-wal", "-shm"] {
-            let _ = fs::remove_file(world.state().join(format!("{name}{beside}")));
-        }
-        fs::write(&file, "{ half").unwrap();
-        let ended = world.gatewright(&["runs", "list"]).expect(69);
-        assert!(ended.said(&format!("{name} is damaged")) && ended.said("move it away"), "{}", ended.stderr);
-        assert!(!ended.said("aws_smithy_runtime"), "{}", ended.stderr);
-        assert_eq!(fs::read_to_string(&file).unwrap(), "{ half", "{name}");
-    }
-}
-
-#[test]
 fn a_base_whose_check_cannot_run_costs_nothing() {
     let world = World::quick();
     world.commit(&[("gatewright.toml", "[[checks]]\nname = \"test\"\ncommand = \"no-such-program --all\"\n")]);

@@ -89,6 +89,7 @@ fn a_run_whose_process_was_killed_says_that_nobody_is_at_work_on_it() {
     for look in looks {
         assert!(world.gatewright(look).expect(0).said(&cure), "{look:?}");
     }
+    assert_eq!(world.shown(&run)["is_orphaned"], true);
     // Another run has a driver; this one still has none.
     let mut other = world.spawn(&winding(), &[]);
     let another = other.until_run();
@@ -102,6 +103,7 @@ fn a_run_whose_process_was_killed_says_that_nobody_is_at_work_on_it() {
     for look in looks {
         assert!(!world.gatewright(look).expect(0).said(&cure), "{look:?}");
     }
+    assert_eq!(world.shown(&run)["is_orphaned"], false);
 }
 
 #[test]

@@ -263,7 +263,7 @@ impl Following<'_> {
     async fn end(&self, place: &Place, run: RunRecord) -> Result<u8, Problem> {
         let code = run.status.exit_code();
         if self.waiting.json {
-            screen::print_json(&crate::runs::as_json(place.store(), &run).await?);
+            screen::print_json(&crate::runs::as_json(place, &run).await?);
             return Ok(code);
         }
         if run.status == RunStatus::ApprovalPending {

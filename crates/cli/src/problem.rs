@@ -65,7 +65,14 @@ impl From<store::StoreError> for Problem {
                 | E::BindingChanged { .. }
                 | E::EnoughQuestions(_)
         );
-        if asked { Self::input(error.with_causes()) } else { Self::missing(error.with_causes()) }
+        match error {
+            error if asked => Self::input(error.with_causes()),
+            E::Corrupt { .. } => Self::missing(format!(
+                "{}: put a copy of the state folder (a stage's table and bucket) back, or go without what needs it",
+                error.with_causes()
+            )),
+            error => Self::missing(error.with_causes()),
+        }
     }
 }
 
@@ -93,4 +100,34 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut lines: Vec<String> = chain.map(ToString::to_string).collect();
     lines.dedup();
     lines.join(": ")
+}
+
+/// What is asked, and asked once more if whoever drove the state folder went away in the middle: then it is another process's, or
+/// this one's.
+pub(crate) async fn once_more<T>(ask: impl AsyncFn() -> Result<T, Problem>) -> Result<T, Problem> {
+    match ask().await {
+        Err(problem) if problem.exit == DRIVER_GONE => ask().await,
+        answered => answered,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_drives_may_change_once_while_somebody_looks() {
+        let asked = async |answers: &[fn() -> Result<u8, Problem>]| {
+            let left = RefCell::new(answers.to_vec());
+            let answer = once_more(async || left.borrow_mut().remove(0)()).await.map_err(|problem| problem.exit);
+            (answer, left.into_inner().len())
+        };
+        let gone: fn() -> Result<u8, Problem> = || Err(Problem::driver_gone());
+        assert_eq!(asked(&[gone, || Ok(7), || Ok(8)]).await, (Ok(7), 1));
+        assert_eq!(asked(&[gone, gone, || Ok(8)]).await, (Err(DRIVER_GONE), 1));
+        assert_eq!(asked(&[|| Err(Problem::input("no")), || Ok(8)]).await, (Err(INPUT), 1));
+        assert_eq!(asked(&[|| Ok(9), || Ok(8)]).await, (Ok(9), 1));
+    }
 }

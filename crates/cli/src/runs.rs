@@ -14,7 +14,7 @@ use crate::arguments::{At, RunsCommand, Waiting};
 use crate::bill::{self, Bill};
 use crate::machines::{self, name_of};
 use crate::place::{self, Place};
-use crate::problem::{Problem, causes};
+use crate::problem::{self, Problem, causes};
 use crate::render::{self, Facts};
 use crate::story::{Past, nobody_is_at_work, story};
 use crate::{columns, follow, logs, report, screen, stop};
@@ -31,10 +31,13 @@ pub(crate) async fn run(state: &Path, at: At, command: RunsCommand) -> Result<u8
         RunsCommand::Stop { run: Some(run), .. } => stop::one(Place::read(state, &at).await?, &id(&run)?).await,
         RunsCommand::Stop { run: None, .. } => stop::all(Place::read(state, &at).await?).await,
         looking => {
-            let place = Place::read(state, &at).await?;
-            let shown = look(&place, looking).await;
-            place.close().await;
-            let shown = shown?;
+            let shown = problem::once_more(async || {
+                let place = Place::read(state, &at).await?;
+                let shown = look(&place, &looking).await;
+                place.close().await;
+                shown
+            });
+            let shown = shown.await?;
             if !shown.is_empty() {
                 screen::print(shown.trim_end());
             }
@@ -47,49 +50,60 @@ fn id(text: &str) -> Result<RunId, Problem> {
     RunId::new(text).map_err(Problem::input)
 }
 
-async fn look(place: &Place, command: RunsCommand) -> Result<String, Problem> {
+async fn look(place: &Place, command: &RunsCommand) -> Result<String, Problem> {
     let store = place.store();
     match command {
-        RunsCommand::List { json } => list(place, json).await,
-        RunsCommand::Show { run, json } => show(place, &id(&run)?, json).await,
-        RunsCommand::Events { run, json } => events(store, &id(&run)?, json).await,
-        RunsCommand::Diff { run, stat } => diff_of(&Facts::of(store, store.run(&id(&run)?).await?).await?, stat),
+        RunsCommand::List { json } => list(place, *json).await,
+        RunsCommand::Show { run, json } => show(place, &id(run)?, *json).await,
+        RunsCommand::Events { run, json } => events(place, &id(run)?, *json).await,
+        RunsCommand::Diff { run, stat } => diff_of(&Facts::of(store, recorded(place, &id(run)?).await?).await?, *stat),
         RunsCommand::Logs { run, task } => {
-            let facts = Facts::of(store, store.run(&id(&run)?).await?).await?;
+            let facts = Facts::of(store, recorded(place, &id(run)?).await?).await?;
             logs::told(store, &facts, task.as_deref()).await
         }
         RunsCommand::Report { run, output } => {
-            let (past, facts) = past_and_facts(place, &id(&run)?).await?;
+            let (past, facts) = past_and_facts(place, &id(run)?).await?;
             let page = report::page(&past, &facts, &logs::measured(store, &facts, &past.events).await?);
             report::write(output.as_deref(), page)
         }
-        RunsCommand::Cost { run, json } => cost(place, &id(&run)?, json).await,
+        RunsCommand::Cost { run, json } => cost(place, &id(run)?, *json).await,
         RunsCommand::Resume { .. } | RunsCommand::Stop { .. } => {
             Err(Problem::defect("this command does not only look"))
         }
     }
 }
 
+/// A run's record. Where there is none at all, its tables may have lost it.
+async fn recorded(place: &Place, run: &RunId) -> Result<RunRecord, Problem> {
+    match place.store().run(run).await {
+        Err(error @ StoreError::NotFound(_)) => {
+            check_tables(place).await?;
+            Err(error.into())
+        }
+        found => Ok(found?),
+    }
+}
+
 /// What a run's story and its report are told from.
 async fn past_and_facts(place: &Place, run: &RunId) -> Result<(Past, Facts), Problem> {
     let store = place.store();
-    let run = reconciled(place, store.run(run).await?).await?;
+    let run = reconciled(place, recorded(place, run).await?).await?;
     let past = Past::of(store, &run, place.is_orphaned(&run).await?).await?;
     Ok((past, Facts::of(store, run).await?))
 }
 
 async fn show(place: &Place, run: &RunId, json: bool) -> Result<String, Problem> {
     if json {
-        let run = reconciled(place, place.store().run(run).await?).await?;
-        return Ok(as_json(place.store(), &run).await?.to_string());
+        let run = reconciled(place, recorded(place, run).await?).await?;
+        return Ok(as_json(place, &run).await?.to_string());
     }
     let (past, facts) = past_and_facts(place, run).await?;
     let told = format!("{}{}", story(&past, &facts), render::report(&facts));
     Ok(columns::for_terminal(&told, 2))
 }
 
-async fn events(store: &Store, run: &RunId, json: bool) -> Result<String, Problem> {
-    let run = store.run(run).await?;
+async fn events(place: &Place, run: &RunId, json: bool) -> Result<String, Problem> {
+    let (store, run) = (place.store(), recorded(place, run).await?);
     let events = store.events(&run.run_id, 0).await?;
     if json {
         return Ok(json!(events).to_string());
@@ -106,7 +120,7 @@ async fn events(store: &Store, run: &RunId, json: bool) -> Result<String, Proble
 
 async fn cost(place: &Place, run: &RunId, json: bool) -> Result<String, Problem> {
     let store = place.store();
-    let facts = Facts::of(store, store.run(run).await?).await?;
+    let facts = Facts::of(store, recorded(place, run).await?).await?;
     let bill = bill(place, &facts).await;
     // Whoever may look at the run need not have the right to its executions' histories.
     if let (Place::Stage(_), Err(problem)) = (place, &bill) {
@@ -184,6 +198,9 @@ fn row(run: &RunRecord, width: Option<usize>) -> String {
 /// Where runs were admitted and none is recorded, this machine's tables are not those that were written.
 async fn check_tables(place: &Place) -> Result<(), Problem> {
     let Place::Here(local) = place else { return Ok(()) };
+    if !local.store.list_runs(1).await?.is_empty() {
+        return Ok(());
+    }
     let (client, pipeline) = (place.step_functions(), machines::machine_arn("pipeline"));
     let listed = client.list_executions().state_machine_arn(pipeline).send().await.map_err(Problem::of_service)?;
     for execution in listed.executions {
@@ -230,12 +247,14 @@ fn cost_as_json(facts: &Facts, bill: Option<&Bill>) -> Value {
 }
 
 /// A run for scripts.
-pub(crate) async fn as_json(store: &Store, run: &RunRecord) -> Result<Value, Problem> {
+pub(crate) async fn as_json(place: &Place, run: &RunRecord) -> Result<Value, Problem> {
+    let store = place.store();
     let facts = Facts::of(store, run.clone()).await?;
     let cost_microusd: u64 = facts.usage.iter().map(|entry| entry.cost_microusd).sum();
     Ok(json!({
         "run_id": run.run_id,
         "status": run.status,
+        "is_orphaned": place.is_orphaned(run).await?,
         "exit_code": run.status.exit_code(),
         "stage": run.stage,
         "repository": run.repository,
@@ -267,9 +286,13 @@ async fn resume(
     waiting: &Waiting,
 ) -> Result<u8, Problem> {
     let run = match place.store().run(run_id).await {
-        // Interrupted before it was admitted: once somebody drives, it is.
-        Err(StoreError::NotFound(_)) if is_alive(&place, &place.execution_arn(run_id.as_str())).await => {
-            return go_on(place, run_id, run_id.as_str(), waiting).await;
+        Err(error @ StoreError::NotFound(_)) => {
+            check_tables(&place).await?;
+            // Interrupted before it was admitted: once somebody drives, it is.
+            if is_alive(&place, &place.execution_arn(run_id.as_str())).await {
+                return go_on(place, run_id, run_id.as_str(), waiting).await;
+            }
+            return Err(error.into());
         }
         found => found?,
     };

@@ -96,8 +96,11 @@ pub enum OpenError {
         /// The user's number.
         owner: u32,
     },
-    /// A file of the folder holds what nobody wrote there: put a copy back, or go without what it held.
-    #[error("{} is damaged: put a copy of it back, or move it away and go without what it held", path.display())]
+    /// A file of the folder holds what this program never wrote there: update it, put a copy back, or go without what it held.
+    #[error(
+        "{} is damaged, unless a newer gatewright wrote it (then update this one): put a copy of it back, or move it away and go \
+         without what it held", path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -347,7 +350,12 @@ impl Cloud {
             progress: Arc::new(Progress::of(&self.options.stream_rules)),
         };
         let rules = self.options.stream_rules.iter().cloned();
-        rules.map(|rule| Pump::open(rule, context.clone()).map_err(unusable(&folder))).collect()
+        rules
+            .map(|rule| {
+                let position = Pump::position_in(&folder, &rule);
+                Pump::open(rule, context.clone()).map_err(unusable(&position))
+            })
+            .collect()
     }
 }
 

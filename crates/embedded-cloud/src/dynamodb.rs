@@ -42,6 +42,7 @@ pub(crate) struct DynamoDb {
 
 /// Where a table's stream stands: its name and the number of the last record read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct StreamPosition {
     pub(crate) stream_arn: String,
     pub(crate) sequence_number: Option<String>,
@@ -328,9 +329,15 @@ fn without_position(message: &str) -> &str {
 /// Whether the file holds what nobody wrote there. The database passes SQLite's words on and no code.
 pub(crate) fn is_damage(error: &DynoxideError) -> bool {
     let said = error.to_string();
-    ["file is not a database", "not a valid SQLite database", "database disk image is malformed"]
-        .iter()
-        .any(|known| said.contains(known))
+    let known = [
+        "file is not a database",
+        "not a valid SQLite database",
+        "database disk image is malformed",
+        // A row in whose place something else stands.
+        "Conversion error from type",
+        "Invalid column type",
+    ];
+    known.iter().any(|known| said.contains(known))
 }
 
 /// DynamoDB counts the validation errors of single-item writes in front of their text.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use std::time::Instant;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 
+use crate::durable::damaged;
 use crate::registry::Handler;
 
 /// Whom a request is for, told by its body or its path; `None` if it names nobody.
@@ -49,6 +50,7 @@ pub mod item {
 }
 
 const FILE: &str = "meter.jsonl";
+const LINE_END: u8 = b'\n';
 
 /// What a function used for a subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,16 +66,24 @@ pub struct Entry {
 /// What was used for a subject so far, by function, whoever drove the folder.
 ///
 /// # Errors
-/// The file cannot be read. That there is none means that nothing was counted.
+/// The file cannot be read, or holds a line that nobody wrote there: the error names the file and the cure. That there is none means
+/// that nothing was counted.
 pub fn used_for(state_dir: &Path, subject: &str) -> io::Result<BTreeMap<String, Used>> {
-    let lines = match fs::read_to_string(state_dir.join(FILE)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+    let path = state_dir.join(FILE);
+    let lines = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         read => read?,
     };
     let mut functions: BTreeMap<String, Used> = BTreeMap::new();
-    // A line that a power cut tore tells nothing.
-    let entries = lines.lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok());
-    for entry in entries.filter(|entry| entry.subject == subject) {
+    for (number, line) in (1..).zip(lines.split_inclusive(|byte| *byte == LINE_END)) {
+        // It is being written, or a crash cut it off: whoever counts next takes it out.
+        let Some(line) = line.strip_suffix(&[LINE_END]) else { break };
+        let entry: Entry = serde_json::from_slice(line).map_err(|problem| {
+            io::Error::new(io::ErrorKind::InvalidData, damaged(&path, &format!("line {number}: {problem}")))
+        })?;
+        if entry.subject != subject {
+            continue;
+        }
         let function = functions.entry(entry.function).or_default();
         entry.used.into_iter().for_each(|(item, amount)| *function.entry(item).or_default() += amount);
     }
@@ -125,9 +135,15 @@ impl Page {
 }
 
 impl Meter {
-    /// Goes on with the folder's count.
+    /// Goes on with the folder's count; the beginning of a line that a crash left at its end is taken out.
     pub(crate) fn open(state_dir: &Path, subject_of: SubjectOf) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(state_dir.join(FILE))?;
+        let path = state_dir.join(FILE);
+        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
+        let lost = take_out_half_a_line(&mut file)?;
+        if lost > 0 {
+            let file = path.display();
+            tracing::error!(%file, bytes = lost, "a crash cut the last line off, and it was taken out: costs on AWS are told without it");
+        }
         Ok(Meter { file: Mutex::new(file), subject_of })
     }
 
@@ -152,6 +168,25 @@ impl Meter {
         let meter = Arc::clone(self);
         Arc::new(Account { meter, function: function.to_owned(), began, page: Mutex::default() })
     }
+}
+
+/// Cuts the file after its last line end; how many bytes there were behind it.
+fn take_out_half_a_line(file: &mut File) -> io::Result<u64> {
+    let bytes = file.metadata()?.len();
+    let mut last = [LINE_END];
+    if bytes > 0 {
+        file.seek(SeekFrom::Start(bytes - 1))?;
+        file.read_exact(&mut last)?;
+    }
+    if last == [LINE_END] {
+        return Ok(0);
+    }
+    let mut all = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut all)?;
+    let whole = all.iter().rposition(|byte| *byte == LINE_END).map_or(0, |at| at as u64 + 1);
+    file.set_len(whole)?;
+    Ok(bytes - whole)
 }
 
 /// Counts for a request that this is called in, if anybody counts; `text` may name its subject.

@@ -19,11 +19,13 @@ const PREVIOUS: &str = "AWSPREVIOUS";
 
 /// Every secret, as the file holds them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Vault {
     secrets: BTreeMap<String, Secret>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Secret {
     arn: String,
     description: Option<String>,

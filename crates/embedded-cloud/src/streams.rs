@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dynoxide::DynoxideError;
@@ -222,7 +222,12 @@ impl Pump {
     }
 
     fn position_path(&self) -> PathBuf {
-        self.context.folder.join(format!("{}.{}.json", self.rule.table, self.rule.function))
+        Self::position_in(&self.context.folder, &self.rule)
+    }
+
+    /// The file of a rule's position.
+    pub(crate) fn position_in(folder: &Path, rule: &StreamRule) -> PathBuf {
+        folder.join(format!("{}.{}.json", rule.table, rule.function))
     }
 }
 

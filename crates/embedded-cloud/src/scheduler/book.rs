@@ -15,6 +15,7 @@ pub(super) const DEFAULT_GROUP: &str = "default";
 pub(super) struct ScheduleId(pub(super) String);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Schedule {
     pub(super) id: ScheduleId,
     pub(super) created_ms: i64,
@@ -25,6 +26,7 @@ pub(super) struct Schedule {
 
 /// Groups with the moment of their creation, and schedules by `group/name`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Book {
     groups: BTreeMap<String, i64>,
     schedules: BTreeMap<String, Schedule>,

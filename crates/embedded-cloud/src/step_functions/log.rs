@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use super::records;
+use crate::durable::damaged;
 
 /// The thread that commits what waits together.
 const THREAD: &str = "step-functions-log";
@@ -116,6 +117,7 @@ struct Broken;
 /// What the writer and the handles share.
 #[derive(Default)]
 struct Shared {
+    path: PathBuf,
     stopped: watch::Sender<Option<String>>,
     /// Writes given to the thread that it has not begun.
     waiting: AtomicUsize,
@@ -131,6 +133,12 @@ impl Shared {
         tracing::error!(reason, "the Step Functions log stops");
         self.stopped.send_if_modified(|stopped| stopped.is_none() && stopped.replace(reason).is_none());
         Broken
+    }
+
+    /// The same for what SQLite says: of damage it names neither the file nor the cure.
+    fn fail(&self, error: &rusqlite::Error) -> Broken {
+        let is_damage = error.sqlite_error_code().is_some_and(is_damage);
+        self.stop(if is_damage { damaged(&self.path, error) } else { error.to_string() })
     }
 }
 
@@ -159,7 +167,7 @@ impl Log {
         tune(&connection).and_then(|()| records::create(&connection)).map_err(fails)?;
         let reader = Connection::open(path).map_err(fails)?;
         reader.pragma_update(None, "query_only", true).map_err(fails)?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { path: path.to_owned(), ..Shared::default() });
         let (jobs, queue) = mpsc::channel();
         let writer = Arc::new(Mutex::new(Writer { connection, hook, shared: shared.clone() }));
         let (of_thread, shared_by_it) = (writer.clone(), shared.clone());
@@ -182,7 +190,7 @@ impl Log {
         let (reply, answer) = oneshot::channel();
         let shared = self.shared.clone();
         let job: Job = Box::new(move |connection| {
-            let outcome = apply(connection).map_err(|error| shared.stop(error.to_string()))?;
+            let outcome = apply(connection).map_err(|error| shared.fail(&error))?;
             Ok(Box::new(move || drop(reply.send(outcome))))
         });
         self.hand_over(job)?;
@@ -211,7 +219,10 @@ impl Log {
 
     /// Reads what is committed.
     pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LogError> {
-        Ok(read(&lock(&self.reader))?)
+        read(&lock(&self.reader)).map_err(|error| match error.sqlite_error_code().is_some_and(is_damage) {
+            true => LogError::Damaged { path: self.shared.path.clone(), source: Arc::new(error) },
+            false => error.into(),
+        })
     }
 
     pub(super) fn stats(&self) -> LogStats {
@@ -229,7 +240,12 @@ impl Log {
             let _ = thread.join();
         }
         // What is committed elsewhere ends first.
-        drop(lock(&self.writer));
+        let writer = lock(&self.writer);
+        // One file is then all there is. What fails here is done at the next start.
+        let taken_in = writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = taken_in {
+            tracing::warn!(%error, "the log of executions stays beside their file");
+        }
     }
 
     fn stopped(&self) -> LogError {
@@ -301,7 +317,7 @@ impl Writer {
 
     /// One commit of everything in `batch`; when it breaks, nothing of it is on disk or nobody was told.
     fn commit(&self, batch: Vec<Job>) -> Result<Vec<Acknowledge>, Broken> {
-        let breaks = |error: rusqlite::Error| self.shared.stop(error.to_string());
+        let breaks = |error: rusqlite::Error| self.shared.fail(&error);
         let transaction = self.connection.unchecked_transaction().map_err(breaks)?;
         let acknowledges = batch.into_iter().map(|job| job(&transaction)).collect::<Result<Vec<_>, _>>()?;
         let number = self.shared.commits.load(Ordering::Relaxed) + 1;
