@@ -62,7 +62,7 @@ async fn a_setup_that_asks_or_hangs_is_told_as_such() {
     assert_eq!(name, "NotMeasurable");
     assert!(message.contains("was ended after 1 s (limits.setup_wall_seconds)"), "{message}");
     assert!(message.contains("a question is never answered") && message.ends_with("\n  30\n  Password:"), "{message}");
-    assert_eq!(message.lines().count(), 21, "{message}");
+    assert_eq!(message.lines().count(), 1 + 6 + 1 + 20, "its beginning, what is left out, and its end: {message}");
     // What asks where nobody answers goes on at once.
     project.config.setup =
         vec![command("ask", "read answer || echo unanswered; test \"$GIT_TERMINAL_PROMPT$CI\" = 0true && exit 3")];
