@@ -95,7 +95,7 @@ async fn past_and_facts(place: &Place, run: &RunId) -> Result<(Past, Facts), Pro
 async fn show(place: &Place, run: &RunId, json: bool) -> Result<String, Problem> {
     if json {
         let run = reconciled(place, recorded(place, run).await?).await?;
-        return Ok(as_json(place, &run).await?.to_string());
+        return Ok(screen::json_line(&as_json(place, &run).await?));
     }
     let (past, facts) = past_and_facts(place, run).await?;
     let told = format!("{}{}", story(&past, &facts), render::report(&facts));
@@ -106,7 +106,7 @@ async fn events(place: &Place, run: &RunId, json: bool) -> Result<String, Proble
     let (store, run) = (place.store(), recorded(place, run).await?);
     let events = store.events(&run.run_id, 0).await?;
     if json {
-        return Ok(json!(events).to_string());
+        return Ok(screen::json_line(&json!(events)));
     }
     let lines = events.iter().map(|event| {
         let who = event.role.as_deref().unwrap_or("-");
@@ -131,7 +131,7 @@ async fn cost(place: &Place, run: &RunId, json: bool) -> Result<String, Problem>
         Place::Stage(_) => bill.ok(),
     };
     if json {
-        return Ok(cost_as_json(&facts, bill.as_ref()).to_string());
+        return Ok(screen::json_line(&cost_as_json(&facts, bill.as_ref())));
     }
     Ok(format!("{}{}", render::cost(&facts), bill.as_ref().map(render::bill).unwrap_or_default()))
 }
@@ -164,7 +164,7 @@ async fn list(place: &Place, as_json: bool) -> Result<String, Problem> {
                 "is_orphaned": place.is_orphaned(run).await?,
             }));
         }
-        return Ok(json!(rows).to_string());
+        return Ok(screen::json_line(&json!(rows)));
     }
     if runs.is_empty() {
         check_tables(place).await?;

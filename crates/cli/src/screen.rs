@@ -17,7 +17,12 @@ pub(crate) fn print(text: impl Display) {
 
 /// JSON on standard output, for programs.
 pub(crate) fn print_json(value: &Value) {
-    put(&escaped(&value.to_string()));
+    put(&json_line(value));
+}
+
+/// JSON as a line that [`print`] leaves as it is.
+pub(crate) fn json_line(value: &Value) -> String {
+    escaped(&value.to_string())
 }
 
 /// A line on standard error: what happens.
