@@ -13,3 +13,4 @@ mod workspace;
 pub use role::{PathKind, Role, ToolKind, Writes};
 pub use schema::schema_of;
 pub use session::{Assignment, ModelChoice, Ports, SessionEnd, SessionLimits, SessionRequest, run_session};
+pub use workspace::MAX_FILE_BYTES;

@@ -14,9 +14,24 @@ pub fn schema_of<T: JsonSchema>() -> Value {
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     if let Some(object) = schema.as_object_mut() {
+        // Both say what the type is to us.
         object.shift_remove("title");
+        object.shift_remove("description");
     }
+    without_widths(&mut schema);
     schema
+}
+
+/// Takes out how many bits a number has here.
+fn without_widths(schema: &mut Value) {
+    if let Some(object) = schema.as_object_mut() {
+        if object.get("format").is_some_and(Value::is_string) && object.contains_key("type") {
+            object.shift_remove("format");
+        }
+        object.values_mut().for_each(without_widths);
+    } else if let Some(list) = schema.as_array_mut() {
+        list.iter_mut().for_each(without_widths);
+    }
 }
 
 /// What is wrong with a value by its schema, at most five lines, each with the place; empty if nothing is.

@@ -10,7 +10,7 @@ use crate::ports::Tree;
 use crate::role::{PathKind, Writes};
 
 /// The largest file that is read or written as text, in bytes.
-pub(crate) const MAX_FILE_BYTES: usize = 1 << 20;
+pub const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Why a tool did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

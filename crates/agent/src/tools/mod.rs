@@ -45,7 +45,7 @@ impl ToolKind {
             Self::ListFiles => "Lists the repository's files, sorted. Narrow it with a glob.",
             Self::ReadFile => {
                 "Reads a text file. Each line is shown as its number, a bar and the line itself: `12|let x = 1;`. Long files \
-                 come in pieces: ask for the next lines with from_line."
+                 come in pieces of at most 800 lines or 32 KiB: ask for the next lines with from_line."
             }
             Self::Search => {
                 "Searches the files line by line and shows each match as `12:line` with its surroundings as `11-line`. The \

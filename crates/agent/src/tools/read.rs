@@ -107,6 +107,7 @@ pub(super) fn search(input: &Search, workspace: &Workspace<'_>) -> Result<String
     let pattern = compile(input)?;
     let context = input.context_lines.unwrap_or(2).min(MAX_CONTEXT) as usize;
     let (mut answer, mut matches, mut skipped) = (String::new(), 0, 0);
+    let (mut left_out, mut files_left_out) = (0, 0);
     for path in matching_paths(input.glob.as_deref(), workspace)? {
         let text = match workspace.text(&path) {
             Ok(text) => text,
@@ -116,14 +117,21 @@ pub(super) fn search(input: &Search, workspace: &Workspace<'_>) -> Result<String
             }
             Err(broken) => return Err(broken),
         };
-        matches += search_file(&path, &text, (&pattern, context), &mut answer);
-        if matches >= MAX_MATCHES || answer.len() >= MAX_ANSWER_BYTES {
-            answer.push_str("... there may be more: narrow the pattern or the glob\n");
-            break;
-        }
+        let (shown, found) = search_file(&path, &text, (&pattern, context, MAX_MATCHES - matches), &mut answer);
+        matches += shown;
+        left_out += found - shown;
+        files_left_out += usize::from(found > shown);
+    }
+    if left_out > 0 {
+        let _ = writeln!(
+            answer,
+            "... and {left_out} more matching lines in {files_left_out} files: narrow the pattern or the glob"
+        );
     }
     if matches == 0 {
-        answer.push_str("no match\n");
+        let meant_otherwise = !input.regex && input.pattern.contains(['|', '*', '\\', '^', '$', '[']);
+        answer.push_str("no match");
+        answer.push_str(if meant_otherwise { " for this plain text; an expression needs regex: true\n" } else { "\n" });
     }
     if skipped > 0 {
         let _ = writeln!(answer, "(files that are not UTF-8 text or are too large were not searched: {skipped})");
@@ -131,18 +139,25 @@ pub(super) fn search(input: &Search, workspace: &Workspace<'_>) -> Result<String
     Ok(answer)
 }
 
-/// Shows a file's matches with their surroundings and counts them; stops when the answer is full.
-fn search_file(path: &RepoPath, text: &str, (pattern, context): (&Regex, usize), answer: &mut String) -> usize {
+/// Shows a file's matches with their surroundings until the answer is full. How many were shown, and how many there are.
+fn search_file(
+    path: &RepoPath,
+    text: &str,
+    (pattern, context, at_most): (&Regex, usize, usize),
+    answer: &mut String,
+) -> (usize, usize) {
     let lines: Vec<&str> = text.lines().collect();
-    let hits: Vec<usize> = (0..lines.len()).filter(|&line| pattern.is_match(lines[line])).take(MAX_MATCHES).collect();
-    if hits.is_empty() {
-        return 0;
+    let mut hits: Vec<usize> = (0..lines.len()).filter(|&line| pattern.is_match(lines[line])).collect();
+    let found = hits.len();
+    hits.truncate(at_most);
+    if hits.is_empty() || answer.len() >= MAX_ANSWER_BYTES {
+        return (0, found);
     }
     let _ = writeln!(answer, "{path}");
     let mut next = 0;
     for (count, &hit) in hits.iter().enumerate() {
         if answer.len() >= MAX_ANSWER_BYTES {
-            return count;
+            return (count, found);
         }
         let from = hit.saturating_sub(context).max(next);
         if context > 0 && from > next && next > 0 {
@@ -155,7 +170,7 @@ fn search_file(path: &RepoPath, text: &str, (pattern, context): (&Regex, usize),
         }
         next = until.max(hit + 1);
     }
-    hits.len()
+    (hits.len(), found)
 }
 
 fn compile(input: &Search) -> Result<Regex, ToolFailure> {

@@ -151,6 +151,9 @@ fn search_shows_matches_with_their_surroundings() {
     assert_eq!(search(json!({"pattern": "f(1)", "glob": "z"})).unwrap(), "z\n1:f(1)\n", "plain text by default");
     assert_eq!(search(json!({"pattern": r"f\(\d\)", "regex": true})).unwrap(), "z\n1:f(1)\n");
     assert!(search(json!({"pattern": "f(", "regex": true})).unwrap_err().contains("leave regex out"));
+    assert_eq!(search(json!({"pattern": "nothing"})).unwrap(), "no match\n");
+    let meant = search(json!({"pattern": "hit|miss"})).unwrap();
+    assert_eq!(meant, "no match for this plain text; an expression needs regex: true\n");
     assert!(search(json!({"pattern": ""})).unwrap_err().contains("say what to look for"));
 }
 
@@ -159,7 +162,8 @@ fn search_is_bounded() {
     let text = "hit\n".repeat(5_000);
     let mut desk = desk(&[("a", text.as_bytes()), ("b", text.as_bytes())]);
     let answer = desk.call(ToolKind::Search, json!({"pattern": "hit"})).unwrap();
-    assert!(answer.ends_with("there may be more: narrow the pattern or the glob\n") && answer.len() < 4_096);
+    let more = "... and 9900 more matching lines in 2 files: narrow the pattern or the glob\n";
+    assert!(answer.ends_with(more) && answer.len() < 4_096, "{answer}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use self::packages::Packages;
 use super::{Detected, Files, Found, check, command, project};
 use crate::{CommandSpec, TestFormat};
 
-const PYTEST: &str = ".venv/bin/python -m pytest --quiet -p no:cacheprovider --override-ini=junit_family=xunit1 \
+const PYTEST: &str = ".venv/bin/python -m pytest --quiet --tb=short -p no:cacheprovider --override-ini=junit_family=xunit1 \
                       --junitxml=\"$GATEWRIGHT_REPORT\"";
 
 /// A project that says that it is one of Python.
@@ -40,10 +40,12 @@ fn of_python(files: &Files<'_>) -> Found {
     let packages = Packages::of(files, &pyproject);
     let uses_pytest =
         is_pytest_named(files, &pyproject) || packages.mention("pytest") || is_pytest_written(files, &tests);
+    let unnamed: Vec<&str> = match uses_pytest {
+        true => pytest_and_its_plugins(files, &pyproject).into_iter().filter(|name| !packages.mention(name)).collect(),
+        false => Vec::new(),
+    };
     let mut notes = packages.notes();
-    if uses_pytest && !packages.mention("pytest") {
-        notes.push("pytest is not among its requirements: setup installs it".into());
-    }
+    notes.extend(unnamed.iter().map(|name| format!("{name} is not among its requirements: setup installs it")));
     let check = if uses_pytest {
         check(PYTEST, TestFormat::Junit)
     } else {
@@ -53,7 +55,7 @@ fn of_python(files: &Files<'_>) -> Found {
     setup_files.extend(version_files(&pyproject));
     let detected = Detected {
         project: project("python"),
-        setup: packages.setup(uses_pytest && !packages.mention("pytest")),
+        setup: packages.setup(&unnamed),
         setup_files,
         checks: vec![check],
         manifests: ["**/*requirements*.txt", "**/requirements/*.txt", "**/tox.ini"].map(str::to_owned).into(),
@@ -69,6 +71,25 @@ fn is_pytest_named(files: &Files<'_>, pyproject: &Table) -> bool {
     let said = sections.iter().any(|(name, word)| files.text(name).is_some_and(|text| text.contains(word)));
     let conftest = files.all().any(|path| path == "conftest.py" || path.ends_with("/conftest.py"));
     said || conftest || files.has("pytest.ini") || at(pyproject, &["tool", "pytest"]).is_some()
+}
+
+/// What the settings of pytest ask for, which fails with "unrecognized arguments" where a plugin is missing.
+fn pytest_and_its_plugins(files: &Files<'_>, pyproject: &Table) -> Vec<&'static str> {
+    const PLUGINS: [(&str, &str); 5] = [
+        ("--cov", "pytest-cov"),
+        ("asyncio_mode", "pytest-asyncio"),
+        ("--timeout", "pytest-timeout"),
+        ("--numprocesses", "pytest-xdist"),
+        ("-n auto", "pytest-xdist"),
+    ];
+    let mut settings = at(pyproject, &["tool", "pytest"]).map(ToString::to_string).unwrap_or_default();
+    for (name, section) in [("pytest.ini", "[pytest]"), ("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]")] {
+        let text = files.text(name).unwrap_or_default();
+        let section = text.split_once(section).map(|(_, rest)| rest.split("\n[").next().unwrap_or(rest));
+        settings += section.unwrap_or_default();
+    }
+    let plugins = PLUGINS.iter().filter(|(word, _)| settings.contains(word)).map(|(_, plugin)| *plugin);
+    ["pytest"].into_iter().chain(plugins).collect()
 }
 
 /// Whether a test is a function of its own, or imports pytest: unittest knows only classes.

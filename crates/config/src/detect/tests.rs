@@ -86,6 +86,10 @@ fn python_packages_come_from_where_they_are_named() {
             format!("{pip} --editable '.[tests]'"),
         ),
         (
+            &[("pytest.ini", "[pytest]\naddopts = --cov=a -n auto\n[other]\nx = --timeout\n"), FUNCTION],
+            format!("{pip} pytest pytest-cov pytest-xdist"),
+        ),
+        (
             &[("pyproject.toml", scm), FUNCTION],
             format!("SETUPTOOLS_SCM_PRETEND_VERSION_FOR_MY_A=99.0.0 {pip} --editable '.' pytest"),
         ),
@@ -136,7 +140,7 @@ fn a_version_that_a_build_writes_is_given_to_every_tree() {
 #[test]
 fn python_tests_say_by_what_they_are_run() {
     let pytest = |tree: Tree<'_>| {
-        check_of(tree) == (".venv/bin/python -m pytest --quiet -p no:cacheprovider --override-ini=junit_family=xunit1 --junitxml=\"$GATEWRIGHT_REPORT\"".to_owned(), Junit)
+        check_of(tree) == (".venv/bin/python -m pytest --quiet --tb=short -p no:cacheprovider --override-ini=junit_family=xunit1 --junitxml=\"$GATEWRIGHT_REPORT\"".to_owned(), Junit)
     };
     assert!(pytest(&[FUNCTION]));
     assert!(pytest(&[CLASS, ("pytest.ini", "")]));

@@ -3,17 +3,28 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use agent::MAX_FILE_BYTES;
 use agent::ports::Tree;
+use run_model::RepoPath;
 
 /// Paths that are shown one by one; of a larger tree, its folders.
 const MAX_PATHS: usize = 250;
 const MAX_FOLDERS: usize = 120;
 
+/// A path and how many lines there are to read; only the path of what is no text, or too large to be read.
+fn with_lines(tree: &dyn Tree, path: &RepoPath) -> String {
+    let bytes = tree.read(path).ok().flatten().filter(|bytes| bytes.len() <= MAX_FILE_BYTES);
+    match bytes.as_deref().map(str::from_utf8) {
+        Some(Ok(text)) => format!("{path}: {}", text.lines().count()),
+        _ => path.to_string(),
+    }
+}
+
 /// Every path, or the folders with their counts if there are too many.
 pub(super) fn files(tree: &dyn Tree) -> String {
     let paths = tree.paths();
     if paths.len() <= MAX_PATHS {
-        let lines: Vec<&str> = paths.iter().map(run_model::RepoPath::as_str).collect();
+        let lines: Vec<String> = paths.iter().map(|path| with_lines(tree, path)).collect();
         return lines.join("\n");
     }
     let mut folders: BTreeMap<&str, usize> = BTreeMap::new();

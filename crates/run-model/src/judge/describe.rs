@@ -21,7 +21,9 @@ impl fmt::Display for Judgement {
         list(f, "unexplained", &self.unexplained)?;
         list(f, "fails as it did on the base", &self.known_failures)?;
         list(f, "failed on the base and passes now", &self.fixed_tests)?;
-        list(f, "new test", &self.added_tests)?;
+        if !self.added_tests.is_empty() {
+            write!(f, "\n  new tests: {}", self.added_tests.len())?;
+        }
         list(f, "gone since the base", &self.lost_tests)?;
         list(f, "ran on the base and is ignored now", &self.ignored_tests)
     }

@@ -83,12 +83,13 @@ impl Packages {
         version.into_iter().collect()
     }
 
-    /// The commands that make `.venv`.
-    pub(super) fn setup(&self, with_pytest: bool) -> Vec<CommandSpec> {
+    /// The commands that make `.venv`, with `more` that no requirement names.
+    pub(super) fn setup(&self, more: &[&str]) -> Vec<CommandSpec> {
+        let names = more.join(" ");
         let version = self.version.as_ref().map(|variable| format!("{variable}={VERSION} ")).unwrap_or_default();
         match self.installer {
             Installer::Uv => {
-                let more = if with_pytest { Some(command("pytest", "uv pip install pytest")) } else { None };
+                let more = (!more.is_empty()).then(|| command("pytest", format!("uv pip install {names}")));
                 let sync = format!(
                     "{version}uv sync --frozen{}{}",
                     options("--extra", &self.extras),
@@ -97,17 +98,17 @@ impl Packages {
                 [install(sync)].into_iter().chain(more).collect()
             }
             Installer::Poetry => {
-                let more =
-                    if with_pytest { Some(command("pytest", ".venv/bin/python -m pip install pytest")) } else { None };
+                let line = format!(".venv/bin/python -m pip install {names}");
+                let more = (!more.is_empty()).then(|| command("pytest", line));
                 let line =
                     format!("poetry install{}{}", options("--extras", &self.extras), options("--with", &self.groups));
                 [command("environment", "python3 -m venv .venv"), install(line)].into_iter().chain(more).collect()
             }
-            Installer::Pip => self.by_pip(&version, with_pytest),
+            Installer::Pip => self.by_pip(&version, more),
         }
     }
 
-    fn by_pip(&self, version: &str, with_pytest: bool) -> Vec<CommandSpec> {
+    fn by_pip(&self, version: &str, more: &[&str]) -> Vec<CommandSpec> {
         let mut commands = vec![command("environment", "python3 -m venv .venv")];
         let pip = ".venv/bin/python -m pip install";
         if !self.groups.is_empty() {
@@ -122,9 +123,7 @@ impl Packages {
             let extras = if self.extras.is_empty() { String::new() } else { format!("[{}]", self.extras.join(",")) };
             what += &format!(" --editable '.{extras}'");
         }
-        if with_pytest {
-            what += " pytest";
-        }
+        more.iter().for_each(|name| what += &format!(" {name}"));
         if !what.is_empty() {
             commands.push(install(format!("{version}{pip}{what}")));
         }
