@@ -1,8 +1,0 @@
-__title__ = 'python-slugify'
-__author__ = 'Val Neekman'
-__author_email__ = 'info@neekware.com'
-__description__ = 'A Python slugify application that also handles Unicode'
-__url__ = 'https://github.com/un33k/python-slugify'
-__license__ = 'SPDX-License-Identifier: MIT'
-__copyright__ = 'Copyright 2022 Val Neekman @ Neekware Inc.'
-__version__ = '9.1.3'
