@@ -88,19 +88,21 @@ fn separators_that_were_asked_for_survive_a_cut() {
     });
 }
 
-/// Its tester expected something wrong in one test, was told so by the checks, and mended it.
+/// Its first change lost results near a change of clocks; the tester found that, the checks said so, and the second one was right.
 #[test]
-fn marks_that_belong_to_a_letter_stay_with_it() {
-    Recording("slugify-marks").replays(&Measured {
+fn a_schedule_names_the_same_times_on_the_days_when_clocks_change() {
+    Recording("croniter-clock-changes").replays(&Measured {
         held_out: &[
-            "tests/test_held_out_combining_marks.py::ModernCombiningMarkTests::test_hard_cut_does_not_end_with_a_joiner",
-            "tests/test_held_out_combining_marks.py::ModernCombiningMarkTests::test_joiners_are_kept_only_inside_words",
-            "tests/test_held_out_combining_marks.py::ModernCombiningMarkTests::test_scripts_with_combining_marks_stay_whole",
-            "tests/test_held_out_combining_marks_extra.py::CombiningMarkRuleTests::test_a_cut_right_after_a_joiner_drops_it",
-            "tests/test_held_out_combining_marks_extra.py::CombiningMarkRuleTests::test_joiners_next_to_marks_and_in_rows",
-            "tests/test_held_out_combining_marks_extra.py::CombiningMarkRuleTests::test_marks_from_references_normalization_and_lower_casing",
+            "src/croniter/tests/test_held_out_clock_changes.py::RulesTest::test_a_day_that_was_left_out",
+            "src/croniter/tests/test_held_out_clock_changes.py::RulesTest::test_a_fixed_time_is_not_done_again",
+            "src/croniter/tests/test_held_out_clock_changes.py::RulesTest::test_forth_and_back_over_an_hour_that_is_shown_twice",
+            "src/croniter/tests/test_held_out_clock_changes.py::RulesTest::test_range_and_match",
+            "src/croniter/tests/test_held_out_clock_changes.py::RulesTest::test_seconds",
+            "src/croniter/tests/test_held_out_clock_changes.py::WalkTest::test_dateutil",
+            "src/croniter/tests/test_held_out_clock_changes.py::WalkTest::test_pytz",
+            "src/croniter/tests/test_held_out_clock_changes.py::WalkTest::test_zoneinfo",
         ],
-        source: "slugify/slugify.py",
-        rounds: 1,
+        source: "src/croniter/croniter.py",
+        rounds: 2,
     });
 }

@@ -181,6 +181,17 @@ pub(crate) struct LaidOver {
     pub(crate) given: Overlay,
 }
 
+impl LaidOver {
+    /// How many bytes a file has, without reading it.
+    pub(crate) fn size(&self, path: &RepoPath) -> Option<u64> {
+        match self.given.0.get(path) {
+            Some(Edit::Write(content)) => Some(content.len() as u64),
+            Some(Edit::Delete) => None,
+            None => self.base.files.get(path).map(|entry| entry.bytes),
+        }
+    }
+}
+
 impl Tree for LaidOver {
     fn paths(&self) -> Vec<RepoPath> {
         let gone = |path: &&RepoPath| self.given.0.get(*path) == Some(&Edit::Delete);

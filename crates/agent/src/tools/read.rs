@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::workspace::{ToolFailure, Workspace};
 
 const MAX_PATHS: usize = 400;
-const MAX_LINES: usize = 800;
-const MAX_ANSWER_BYTES: usize = 32 * 1024;
+pub(super) const MAX_LINES: usize = 800;
+pub(super) const MAX_ANSWER_BYTES: usize = 32 * 1024;
 const MAX_LINE_BYTES: usize = 2_000;
 const MAX_MATCHES: usize = 100;
 const MAX_CONTEXT: u32 = 10;

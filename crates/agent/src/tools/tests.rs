@@ -158,6 +158,13 @@ fn search_shows_matches_with_their_surroundings() {
 }
 
 #[test]
+fn what_a_tool_says_of_its_bounds_is_so() {
+    let said = ToolKind::ReadFile.description();
+    let bounds = format!("{} lines or {} KiB", read::MAX_LINES, read::MAX_ANSWER_BYTES / 1024);
+    assert!(said.contains(&bounds), "{said}");
+}
+
+#[test]
 fn search_is_bounded() {
     let text = "hit\n".repeat(5_000);
     let mut desk = desk(&[("a", text.as_bytes()), ("b", text.as_bytes())]);

@@ -75,21 +75,29 @@ fn is_pytest_named(files: &Files<'_>, pyproject: &Table) -> bool {
 
 /// What the settings of pytest ask for, which fails with "unrecognized arguments" where a plugin is missing.
 fn pytest_and_its_plugins(files: &Files<'_>, pyproject: &Table) -> Vec<&'static str> {
-    const PLUGINS: [(&str, &str); 5] = [
+    const PLUGINS: [(&str, &str); 6] = [
         ("--cov", "pytest-cov"),
         ("asyncio_mode", "pytest-asyncio"),
         ("--timeout", "pytest-timeout"),
         ("--numprocesses", "pytest-xdist"),
-        ("-n auto", "pytest-xdist"),
+        ("--dist", "pytest-xdist"),
+        ("-n", "pytest-xdist"),
     ];
     let mut settings = at(pyproject, &["tool", "pytest"]).map(ToString::to_string).unwrap_or_default();
     for (name, section) in [("pytest.ini", "[pytest]"), ("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]")] {
         let text = files.text(name).unwrap_or_default();
         let section = text.split_once(section).map(|(_, rest)| rest.split("\n[").next().unwrap_or(rest));
-        settings += section.unwrap_or_default();
+        let is_said = |line: &&str| !line.trim_start().starts_with(['#', ';']);
+        section.unwrap_or_default().lines().filter(is_said).for_each(|line| settings += &format!("\n{line}"));
     }
-    let plugins = PLUGINS.iter().filter(|(word, _)| settings.contains(word)).map(|(_, plugin)| *plugin);
-    ["pytest"].into_iter().chain(plugins).collect()
+    let words: Vec<&str> = settings.split(|c: char| c.is_whitespace() || "\"'=,[]".contains(c)).collect();
+    let mut plugins = vec!["pytest"];
+    for (option, plugin) in PLUGINS {
+        if !plugins.contains(&plugin) && words.iter().any(|word| word.starts_with(option)) {
+            plugins.push(plugin);
+        }
+    }
+    plugins
 }
 
 /// Whether a test is a function of its own, or imports pytest: unittest knows only classes.

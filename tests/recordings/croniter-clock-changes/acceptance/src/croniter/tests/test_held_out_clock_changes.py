@@ -30,26 +30,25 @@ def at(moment, zone):
     return datetime.fromtimestamp(moment, timezone.utc).astimezone(zone)
 
 
-def named(expression, wall):
-    fields = croniter.expand(expression)[0]
+def named(fields, wall):
     found = [wall.minute, wall.hour, wall.day, wall.month, wall.isoweekday() % 7]
     return all("*" in field or value in field for field, value in zip(fields, found))
 
 
 def walk(expression, zone, first, last):
     """All moments between two, minute by minute, that the expression names by the rules."""
-    every_hour = expression.split()[1].startswith("*")
+    every_hour, fields = expression.split()[1].startswith("*"), croniter.expand(expression)[0]
     moments, latest = set(), None
     for moment in range(first - 86400, last + 1, 60):
         wall = at(moment, zone).replace(tzinfo=None)
         if latest is not None and wall > latest + timedelta(minutes=1) and not every_hour:
             skipped, gap = latest + timedelta(minutes=1), wall - latest - timedelta(minutes=1)
             while skipped < wall:
-                if named(expression, skipped):
+                if named(fields, skipped):
                     moments.add(moment + int((skipped + gap - wall).total_seconds()))
                 skipped += timedelta(minutes=1)
         is_new = latest is None or wall > latest
-        if named(expression, wall) and (is_new or every_hour):
+        if named(fields, wall) and (is_new or every_hour):
             moments.add(moment)
         latest = wall if is_new else latest
     return sorted(moment for moment in moments if first <= moment <= last)
