@@ -389,6 +389,8 @@ mod tests {
                 for n in 0..3 {
                     leave.send(()).unwrap();
                     add(&log, format!("m{n}")).await.unwrap();
+                    // Whoever committed it answers first and lets go of the writer then.
+                    drop(lock(&log.writer));
                 }
                 log.close();
                 assert!(add(&log, "late".into()).await.is_err());
