@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use setup::ProposedSetup;
 
 use crate::evidence::Purpose;
-use crate::gate::{Answered, GateKind};
+use crate::gate::{Answered, Binding, GateKind};
 use crate::person::{self, Person};
 use crate::risk::Risk;
 use crate::snapshot::SnapshotRef;
@@ -409,6 +409,18 @@ impl RunRecord {
     /// How many questions were answered at gates of this kind.
     pub fn answered_at(&self, kind: GateKind) -> usize {
         self.answered.iter().filter(|answered| answered.kind == kind).count()
+    }
+
+    /// What a gate of this kind would stand before now; `None` if there is nothing to decide on yet.
+    pub fn binding(&self, kind: GateKind) -> Option<Binding> {
+        let content = match kind {
+            GateKind::Plan => self.plan.as_ref()?,
+            GateKind::Setup => &self.proposed_setup.as_ref()?.manifests,
+            GateKind::Change => self.change_set.as_ref()?,
+        };
+        let base_commit = self.snapshot.as_ref()?.commit.clone();
+        let target = if kind == GateKind::Change { self.target() } else { branch_name(&self.run_id) };
+        Some(Binding { kind, base_commit, content_sha256: content.sha256.clone(), target })
     }
 
     /// What an approval of the change lets it into: the pull request's branch on a forge, else the run's own branch.

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use aws_types::SdkConfig;
 use config::RunConfig;
-use run_model::change_set::ChangeSet;
-use run_model::gate::{Binding, Exchange, Gate, GateKind, GateState};
+use run_model::gate::{Gate, GateKind, GateState};
 use run_model::plan::Plan;
-use run_model::run::{RunRecord, Stage, branch_name};
+use run_model::run::{RunRecord, Stage};
 use run_model::{Clock, ErrorName, FunctionError, GateId, Randomness, RunId};
 use schedules::OneShots;
 use serde::Deserialize;
@@ -85,31 +84,17 @@ async fn contract(
 ) -> Result<Gate, FunctionError> {
     let missing =
         |what: &str| FunctionError::new(ErrorName::Internal, format!("{} has no {what} to decide on", run.run_id));
-    let base_commit = run.snapshot.as_ref().ok_or_else(|| missing("snapshot"))?.commit.clone();
-    let (content, risk, summary) = match kind {
-        GateKind::Plan => {
-            let plan = run.plan.as_ref().ok_or_else(|| missing("plan"))?;
-            let summary = context.store.get_json::<Plan>(plan).await?.summary;
-            (plan.sha256.clone(), run.plan_risk.clone(), summary)
-        }
-        GateKind::Setup => {
-            let proposed = run.proposed_setup.clone().ok_or_else(|| missing("other dependencies"))?;
-            (proposed.manifests.sha256, Some(proposed.risk), proposed.summary)
-        }
-        GateKind::Change => {
-            let change = run.change_set.as_ref().ok_or_else(|| missing("change set"))?;
-            let set: ChangeSet = context.store.get_json(change).await?;
-            let plan = run.plan.as_ref().ok_or_else(|| missing("plan"))?;
-            (set.hash(), run.risk.clone(), context.store.get_json::<Plan>(plan).await?.summary)
-        }
+    let binding = run.binding(kind).ok_or_else(|| missing(kind.as_str()))?;
+    let (risk, summary) = match (kind, &run.proposed_setup) {
+        (GateKind::Setup, Some(proposed)) => (Some(proposed.risk.clone()), proposed.summary.clone()),
+        (GateKind::Plan, _) => (run.plan_risk.clone(), summary(context, run).await?),
+        _ => (run.risk.clone(), summary(context, run).await?),
     };
     let risk = risk.ok_or_else(|| missing("risk"))?;
-    let target = if kind == GateKind::Change { run.target() } else { branch_name(&run.run_id) };
-    let binding = Binding { kind, base_commit, content_sha256: content, target };
     // Low risk opens no gate by itself; whoever opens one all the same gives it the shortest wait.
     let wait = config.limits.gate_wait_seconds(risk.level).unwrap_or(30 * 60);
     let opened_ms = context.clock.now_ms();
-    let exchanges = exchanges(context, run, &binding).await?;
+    let exchanges = context.store.exchanges(run, &binding).await?;
     // What was asked has closed the gate at which it was asked, so there is a fresh one after each answer.
     let after = if exchanges.is_empty() { String::new() } else { format!("-q{}", exchanges.len()) };
     let name = format!("{}-{}-{}{after}", run.run_id, run.executions, binding.hash().short());
@@ -128,11 +113,9 @@ async fn contract(
     })
 }
 
-/// What was asked and answered over the very same.
-async fn exchanges(context: &Context, run: &RunRecord, binding: &Binding) -> Result<Vec<Exchange>, FunctionError> {
-    let (hash, mut exchanges) = (binding.hash(), Vec::new());
-    for answered in run.answered.iter().filter(|answered| answered.binding_hash == hash) {
-        exchanges.push(context.store.get_json(&answered.exchange).await?);
-    }
-    Ok(exchanges)
+/// What the plan says of itself.
+async fn summary(context: &Context, run: &RunRecord) -> Result<String, FunctionError> {
+    let missing = || FunctionError::new(ErrorName::Internal, format!("{} has no plan", run.run_id));
+    let plan = run.plan.as_ref().ok_or_else(missing)?;
+    Ok(context.store.get_json::<Plan>(plan).await?.summary)
 }

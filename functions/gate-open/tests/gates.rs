@@ -216,7 +216,7 @@ async fn without_something_to_decide_on_no_gate_opens() {
     for kind in ["plan", "setup", "change"] {
         let input = json!({ "token": "t", "run_id": "r-1", "kind": kind });
         let error = gate_open::handle(&world.gate_open, input).await.unwrap_err();
-        assert_eq!(error.message, "r-1 has no snapshot to decide on");
+        assert_eq!(error.message, format!("r-1 has no {kind} to decide on"));
     }
     let input = json!({ "token": "t", "run_id": "r-1", "kind": "deploy" });
     assert_eq!(gate_open::handle(&world.gate_open, input).await.unwrap_err().name, ErrorName::InvalidInput);

@@ -3,7 +3,7 @@
 use run_model::change_set::ChangeSet;
 use run_model::gate::{Answer, Answered, Exchange, Gate, GateKind, GateState, Inquiry};
 use run_model::run::{ArtefactRef, RunRecord};
-use run_model::{ErrorName, FunctionError, GateId, RunId, Sha256};
+use run_model::{ErrorName, FunctionError, GateId, RunId};
 use serde_json::{Value, json};
 use store::NewEvent;
 
@@ -16,18 +16,25 @@ const LONGEST_REASON: usize = 600;
 pub(crate) async fn errand(context: &Context, run: &RunRecord, gate: &Gate) -> Result<Value, FunctionError> {
     let GateState::Asked { question, asker, .. } = &gate.state else { return Ok(Value::Null) };
     let kind = gate.binding.kind;
-    let (hash, mut earlier) = (gate.binding.hash(), Vec::new());
-    for answered in run.answered.iter().filter(|answered| answered.binding_hash == hash) {
-        earlier.push(context.store.get_json(&answered.exchange).await?);
-    }
+    let earlier = context.store.exchanges(run, &gate.binding).await?;
     let inquiry = Inquiry { kind, question: question.clone(), seen_as: asker.seen_as.clone(), earlier };
     Ok(json!({
         "gate_id": gate.gate_id,
         "kind": kind,
-        "number": run.answered_at(kind) + 1,
+        "number": number(context, gate).await?,
         "inquiry": context.store.put_json(&run.run_id, &inquiry).await?,
         "overlay": changed(context, run, kind).await?,
     }))
+}
+
+/// The how manieth question this is at gates of its kind. Those count too that were dropped with what they were about: the answer's
+/// session is named by it, and no question may be given the answer to another.
+async fn number(context: &Context, gate: &Gate) -> Result<usize, FunctionError> {
+    let is_asked =
+        |other: &&Gate| other.binding.kind == gate.binding.kind && matches!(other.state, GateState::Asked { .. });
+    let gates = context.store.run_gates(&gate.run_id).await?;
+    let until = gates.iter().position(|other| other.gate_id == gate.gate_id).unwrap_or(gates.len());
+    Ok(gates.iter().take(until).filter(is_asked).count() + 1)
 }
 
 /// What the crew has changed so far: nothing at the plan's gate, all that the tasks made where they ask for dependencies.
@@ -46,30 +53,16 @@ async fn changed(context: &Context, run: &RunRecord, kind: GateKind) -> Result<O
 /// The errand that an earlier execution left: a question over the very same that nobody has answered. `null` if there is none.
 pub(crate) async fn left_over(context: &Context, run: &RunRecord, kind: GateKind) -> Result<Value, FunctionError> {
     // Most runs come to their first gate here.
-    if run.gate.is_none() {
-        return Ok(Value::Null);
-    }
+    let (Some(_), Some(binding)) = (&run.gate, run.binding(kind)) else { return Ok(Value::Null) };
     let is_open = |gate: &Gate| {
         let answered = run.answered.iter().any(|answered| answered.gate_id == gate.gate_id);
-        gate.binding.kind == kind && matches!(gate.state, GateState::Asked { .. }) && !answered
+        gate.binding == binding && matches!(gate.state, GateState::Asked { .. }) && !answered
     };
     let gates = context.store.run_gates(&run.run_id).await?;
-    match gates.into_iter().rev().find(is_open) {
-        Some(gate) if Some(&gate.binding.content_sha256) == content(context, run, kind).await?.as_ref() => {
-            errand(context, run, &gate).await
-        }
-        _ => Ok(Value::Null),
+    match gates.iter().rev().find(|gate| is_open(gate)) {
+        Some(gate) => errand(context, run, gate).await,
+        None => Ok(Value::Null),
     }
-}
-
-/// The hash of what a gate of this kind would stand before.
-async fn content(context: &Context, run: &RunRecord, kind: GateKind) -> Result<Option<Sha256>, FunctionError> {
-    Ok(match (kind, &run.change_set) {
-        (GateKind::Plan, _) => run.plan.as_ref().map(|plan| plan.sha256.clone()),
-        (GateKind::Setup, _) => run.proposed_setup.as_ref().map(|proposed| proposed.manifests.sha256.clone()),
-        (GateKind::Change, Some(change_set)) => Some(context.store.get_json::<ChangeSet>(change_set).await?.hash()),
-        (GateKind::Change, None) => None,
-    })
 }
 
 /// Keeps what was answered, or why nothing was, for the fresh gate to show. Once more changes nothing.

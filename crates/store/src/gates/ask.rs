@@ -1,6 +1,7 @@
 //! Asking at a gate: it stops waiting, and a fresh one opens once the crew has answered.
 
-use run_model::gate::{Approver, Gate, GateState, MOST_QUESTIONS, Question};
+use run_model::gate::{Approver, Binding, Exchange, Gate, GateState, MOST_QUESTIONS, Question};
+use run_model::run::RunRecord;
 use run_model::{GateId, Sha256};
 
 use super::{may_decide, what};
@@ -30,7 +31,7 @@ impl Store {
             let asked_ms = self.now_ms();
             may_decide(&item.gate, binding_hash, asked_ms)?;
             let run = item.gate.run_id.clone();
-            // Every earlier question was answered before this gate opened, so none is missing here.
+            // Every earlier question was answered before this gate opened, or what it was about is gone.
             if self.run(&run).await?.answered_at(item.gate.binding.kind) >= MOST_QUESTIONS {
                 return Err(StoreError::EnoughQuestions(gate.clone()));
             }
@@ -51,5 +52,17 @@ impl Store {
             self.step_aside().await;
         }
         Err(StoreError::Conflict(what(gate)))
+    }
+
+    /// What was asked and answered over the very same, in order.
+    ///
+    /// # Errors
+    /// As [`Store::get_json`].
+    pub async fn exchanges(&self, run: &RunRecord, binding: &Binding) -> Result<Vec<Exchange>, StoreError> {
+        let (hash, mut exchanges) = (binding.hash(), Vec::new());
+        for answered in run.answered.iter().filter(|answered| answered.binding_hash == hash) {
+            exchanges.push(self.get_json(&answered.exchange).await?);
+        }
+        Ok(exchanges)
     }
 }

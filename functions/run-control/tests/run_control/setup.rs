@@ -1,11 +1,10 @@
 //! Other dependencies: asked about, let in or not, and then measured with.
 
-use run_model::GateId;
 use run_model::change_set::Overlay;
 use run_model::gate::{Approver, GateDecision, GateKind, Inquiry, Question};
 use run_model::risk::RiskLevel;
-use run_model::run::ArtefactRef;
-use run_model::run::{RunStatus, TaskStatus};
+use run_model::run::{ArtefactRef, RunRecord, RunStatus, TaskStatus};
+use run_model::{GateId, TaskId};
 use serde_json::{Value, json};
 
 use crate::world::{World, approval, config, evidence, overlay};
@@ -218,6 +217,43 @@ async fn a_question_about_dependencies_is_answered_with_all_that_the_tasks_made(
     let inquiry = serde_json::from_value(closed["question"]["inquiry"].clone()).unwrap();
     let inquiry: Inquiry = world.store.get_json(&inquiry).await.unwrap();
     assert_eq!((&closed["question"]["number"], inquiry.earlier.len()), (&json!(2), 1));
+}
+
+/// The question that comes before a fresh gate: the gate at which it was asked, and its number.
+async fn left_over(world: &World) -> (Value, Value) {
+    let question = merged(world, 0).await["gate"]["question"].clone();
+    (question["gate_id"].clone(), question["number"].clone())
+}
+
+#[tokio::test]
+async fn a_question_that_was_dropped_gives_its_session_to_no_other_and_is_answered_where_its_matter_comes_back() {
+    let world = made(&[CODE, ONE]).await;
+    let task_makes = async |edits: &[(&str, Option<&str>)]| {
+        let made = world.keep(&overlay(edits)).await;
+        let task = TaskId::new("t1").unwrap();
+        world.store.update_task(&world.run_id, &task, |task| task.overlay = Some(made.clone())).await.unwrap();
+    };
+    merged(&world, 0).await;
+    world.decide_on(GateKind::Setup, "g-1", None).await;
+    ask(&world, "g-1", "why one?").await;
+    assert_eq!(left_over(&world).await, (json!("g-1"), json!(1)));
+
+    task_makes(&[CODE, TWO]).await;
+    assert_eq!(left_over(&world).await, (Value::Null, Value::Null), "what it was about is gone");
+    world.decide_on(GateKind::Setup, "g-2", None).await;
+    ask(&world, "g-2", "why two?").await;
+    let closed = world.act("gate-closed", json!({ "kind": "setup" })).await.unwrap();
+    assert_eq!(closed["question"]["number"], 2, "the first session may hold an answer to another question");
+
+    task_makes(&[CODE, ONE]).await;
+    assert_eq!(left_over(&world).await, (json!("g-1"), json!(1)), "however many were asked since");
+    let rebase = |run: &mut RunRecord| run.snapshot.as_mut().unwrap().commit = "d".repeat(40);
+    world.store.update_run(&world.run_id, rebase).await.unwrap();
+    assert_eq!(
+        left_over(&world).await,
+        (Value::Null, Value::Null),
+        "a gate over another base would not show the answer"
+    );
 }
 
 #[tokio::test]
