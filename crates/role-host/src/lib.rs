@@ -95,8 +95,9 @@ struct Output {
 /// Runs one invocation of a role: takes its session up, works until it is done, has to wait for checks, or time is short.
 ///
 /// `input` is `{run_id, task_id?, iteration, overlay, evidence, question?}`: `overlay` is what the session starts from, `evidence` the
-/// results of the checks it asked for, `question` what a person asks at a gate; `iteration` is then the question's number. The answer is `{status, output, overlay}` with status `done`, `needs_checks` or
-/// `continue`; `overlay` is the given one with the session's edits over it, null if it changes nothing. `deadline_ms` is when the invocation will be ended from outside, in milliseconds since
+/// results of the checks it asked for, `question` what a person asks at a gate; `iteration` is then the question's number. The answer
+/// is `{status, output, overlay}` with status `done`, `needs_checks` or `continue`; `overlay` is the given one with the session's
+/// edits over it, null if it changes nothing. `deadline_ms` is when the invocation will be ended from outside, in milliseconds since
 /// the epoch.
 ///
 /// # Errors
