@@ -223,7 +223,9 @@ impl Drop for Account {
             serde_json::to_string(&Entry { subject, function: self.function.clone(), used }).ok()
         });
         let lines: String = lines.map(|line| line + "\n").collect();
-        let written = self.meter.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(lines.as_bytes());
+        let mut file = self.meter.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // A full disk may have cut the last write off: nothing is written behind half a line.
+        let written = take_out_half_a_line(&mut file).and_then(|_| file.write_all(lines.as_bytes()));
         if let Err(error) = written {
             tracing::warn!(function = self.function, %error, "what a function used was not counted");
         }

@@ -1,5 +1,8 @@
 //! What AWS would charge for is counted, by whom it was for.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use aws_sdk_s3::primitives::ByteStream;
 use embedded_cloud::meter::{Used, item, used_for};
@@ -135,4 +138,30 @@ async fn the_next_process_goes_on_with_the_count() {
         assert_eq!(of(&world, "subject-4", "reader"), used(expected));
         cloud.shutdown().await;
     }
+}
+
+/// As a disk leaves it that was full in the middle of an entry, and has room again while the same process goes on.
+#[tokio::test]
+async fn nothing_is_written_behind_half_an_entry() {
+    let world = World::new();
+    let cloud = counting(&world, |cloud| {
+        let client = aws_sdk_dynamodb::Client::new(&cloud.sdk_config());
+        FunctionRegistry::new().with("reader", move |_, _| {
+            let client = client.clone();
+            async move {
+                let get = client.get_item().table_name(TABLE).key("pk", text("subject-5")).key("sk", text("-"));
+                get.send().await.unwrap();
+                Ok(Value::Null)
+            }
+        })
+    })
+    .await;
+    table(&cloud.sdk_config()).await;
+    invoke(&world.state_dir(), "reader", "", "{}").await;
+    let mut file = OpenOptions::new().append(true).open(world.state_dir().join("meter.jsonl")).unwrap();
+    file.write_all(b"{\"subject\":\"subject-5\",\"fun").unwrap();
+    invoke(&world.state_dir(), "reader", "", "{}").await;
+    let expected = [(item::LAMBDA_REQUEST, 2.0), (item::DYNAMODB_READ, 1.0)];
+    assert_eq!(of(&world, "subject-5", "reader"), used(expected));
+    cloud.shutdown().await;
 }
