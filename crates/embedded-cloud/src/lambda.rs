@@ -35,7 +35,7 @@ impl Invoker {
         let seconds = LONGEST_INVOCATION_MS / 1000;
         tokio::select! {
             answer = self.functions.invoke(function, event, InvocationContext { deadline_ms, request_id }) => answer,
-            () = self.clock.sleep_until(deadline_ms) => {
+            () = self.clock.sleep_for(LONGEST_INVOCATION_MS) => {
                 Err(FunctionError::new("Sandbox.Timedout", format!("Task timed out after {seconds} seconds")).into())
             }
         }
@@ -48,7 +48,7 @@ impl Invoker {
             let wait_ms = waits.next();
             tracing::warn!(function, request_id, %error, wait_ms, "an event was not taken");
             let Some(wait_ms) = wait_ms else { return };
-            self.clock.sleep_until(self.clock.now_ms() + wait_ms).await;
+            self.clock.sleep_for(wait_ms).await;
         }
     }
 }

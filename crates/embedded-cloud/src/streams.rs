@@ -133,8 +133,7 @@ impl Pump {
                     let StreamRule { table, function, .. } = &self.rule;
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::warn!(table, function, %error, cause, failures, wait_ms, "stream delivery will be repeated");
-                    let clock = &self.context.invoker.clock;
-                    clock.sleep_until(clock.now_ms() + wait_ms).await;
+                    self.context.invoker.clock.sleep_for(wait_ms).await;
                 }
             }
         }

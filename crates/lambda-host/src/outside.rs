@@ -1,11 +1,17 @@
 //! Time and chance of the real world.
 
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use run_model::time::Sleep;
 use run_model::{Clock, Randomness};
 
-/// The system's clock. Sleeping needs a Tokio runtime with time.
+/// Whoever sleeps until a moment looks at the clock so often: a machine that was asleep, or whose clock was set, tells nobody.
+const LOOK_AGAIN_MS: i64 = 1_000;
+
+/// The system's clock; `GATEWRIGHT_CLOCK_SHIFT=FILE` sets it forward or back in a debug build, for tests, by the milliseconds that
+/// the file holds. Sleeping needs a Tokio runtime with time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -13,18 +19,38 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the outside that time comes in from")]
     fn now_ms(&self) -> i64 {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX).saturating_add(shift_ms())
     }
 
     fn sleep_until(&self, moment_ms: i64) -> Sleep {
         let clock = *self;
         Box::pin(async move {
-            // Again and again, because the system's clock may be set back meanwhile.
-            while let Some(left_ms) = u64::try_from(moment_ms - clock.now_ms()).ok().filter(|left_ms| *left_ms > 0) {
-                tokio::time::sleep(Duration::from_millis(left_ms)).await;
+            // Again and again, because the system's clock may be set meanwhile.
+            loop {
+                let left_ms = moment_ms.saturating_sub(clock.now_ms());
+                if left_ms <= 0 {
+                    break;
+                }
+                clock.sleep_for(left_ms.min(LOOK_AGAIN_MS)).await;
             }
         })
     }
+
+    fn sleep_for(&self, milliseconds: i64) -> Sleep {
+        let time = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
+        Box::pin(async move { tokio::time::sleep(time).await })
+    }
+}
+
+/// By how much the clock is set for a test; a release build does not look.
+fn shift_ms() -> i64 {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let file = FILE.get_or_init(|| {
+        let file = std::env::var_os("GATEWRIGHT_CLOCK_SHIFT").filter(|_| cfg!(debug_assertions));
+        file.map(PathBuf::from)
+    });
+    let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
 }
 
 /// The operating system's randomness.

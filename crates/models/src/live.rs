@@ -123,10 +123,10 @@ impl Live {
         format!("{} at {}", self.wire.name(), self.base_url)
     }
 
-    async fn attempt(&self, request: &ModelRequest, body: &Value, deadline_ms: i64) -> Result<ModelResponse, Failure> {
+    async fn attempt(&self, request: &ModelRequest, body: &Value, left_ms: i64) -> Result<ModelResponse, Failure> {
         tokio::select! {
             done = self.exchange(request, Bytes::from(body.to_string())) => done,
-            () = self.clock.sleep_until(deadline_ms) => {
+            () = self.clock.sleep_for(left_ms) => {
                 Err(Failure::Lost(format!("no answer within {} s", self.timeout_seconds)))
             }
         }
@@ -173,7 +173,9 @@ impl Model for Live {
         let deadline_ms = self.clock.now_ms().saturating_add(limit_ms);
         loop {
             let body = self.wire.body(request);
-            let failure = match self.attempt(request, &body, deadline_ms).await {
+            // However the clock is set meanwhile, an answer that is paid for is taken.
+            let left_ms = (deadline_ms - self.clock.now_ms()).min(limit_ms);
+            let failure = match self.attempt(request, &body, left_ms).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
@@ -188,7 +190,7 @@ impl Model for Live {
                 return Err(self.error(failure, &request.model));
             };
             tracing::info!(session = %request.session, turn = request.turn, wait_ms, "the provider is asked again");
-            self.clock.sleep_until(self.clock.now_ms().saturating_add_unsigned(wait_ms)).await;
+            self.clock.sleep_for(i64::try_from(wait_ms).unwrap_or(i64::MAX)).await;
         }
     }
 }

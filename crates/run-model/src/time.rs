@@ -14,8 +14,14 @@ pub trait Clock: Send + Sync {
     /// Now, in milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
 
-    /// Ends once `now_ms()` is at least `moment_ms`; at once if it already is.
+    /// Ends once `now_ms()` is at least `moment_ms`; at once if it already is. A clock that is set is noticed within a second.
     fn sleep_until(&self, moment_ms: i64) -> Sleep;
+
+    /// Ends when so much time has passed, even if the clock is set meanwhile; at once if it is not more than 0. For pauses and for
+    /// the patience with somebody who answers; what has a moment of its own, such as a deadline, is for `sleep_until`.
+    fn sleep_for(&self, milliseconds: i64) -> Sleep {
+        self.sleep_until(self.now_ms().saturating_add(milliseconds))
+    }
 }
 
 /// The only source of chance.

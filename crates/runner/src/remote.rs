@@ -165,7 +165,7 @@ impl Jobs for ApiJobs {
         let mut pauses = self.pauses_in_trouble();
         loop {
             let left_ms = until_ms - clock.now_ms();
-            clock.sleep_until(until_ms - left_ms * (BEATS_PER_LEASE - 1) / BEATS_PER_LEASE).await;
+            clock.sleep_for(left_ms - left_ms * (BEATS_PER_LEASE - 1) / BEATS_PER_LEASE).await;
             loop {
                 match self.beat(lease).await {
                     Ok(Some(until)) => {

@@ -230,7 +230,7 @@ impl Trouble {
             seconds,
             "the store does not answer the runner, which tries again"
         );
-        clock.sleep_until(clock.now_ms() + seconds * 1_000).await;
+        clock.sleep_for(seconds * 1_000).await;
         Ok(())
     }
 }

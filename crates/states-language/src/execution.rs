@@ -306,10 +306,10 @@ impl Execution {
         })
     }
 
-    /// When a task in flight times out by its `TimeoutSeconds`, in milliseconds since the Unix epoch.
-    pub fn task_due_ms(&self, task: TaskId) -> Option<i64> {
-        let attempt = self.attempts().find(|attempt| attempt.task == task)?;
-        Some(self.timers.get(&attempt.timeout?)?.due_ms)
+    /// The timer of a task's `TimeoutSeconds` while it is in flight, and when it is due, in milliseconds since the Unix epoch.
+    pub fn task_timeout(&self, task: TaskId) -> Option<(TimerId, i64)> {
+        let timer = self.attempts().find(|attempt| attempt.task == task)?.timeout?;
+        Some((timer, self.timers.get(&timer)?.due_ms))
     }
 
     /// What the driver must do again after a restart: invocations and child executions in flight, with the same task

@@ -456,7 +456,7 @@ impl Store {
     async fn wait_a_moment(&self, attempt: u32) {
         let longest_ms = f64::from(attempt.min(10));
         let wait_ms = (self.0.randomness.unit() * longest_ms).ceil() as i64;
-        self.0.clock.sleep_until(self.now_ms() + wait_ms).await;
+        self.0.clock.sleep_for(wait_ms).await;
     }
 
     /// Lets others go first, by chance for longer, before a write that came second is tried again.

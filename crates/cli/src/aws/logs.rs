@@ -84,7 +84,7 @@ impl<L: Log> Reading<L> {
             }
             // Lines come late and not in order: those of the last moments are read again.
             self.since_ms = self.since_ms.max(now_ms - LATE_MS - CLOCKS_DIFFER_MS);
-            clock.sleep_until(now_ms + PAUSE_MS).await;
+            clock.sleep_for(PAUSE_MS).await;
         }
     }
 }

@@ -319,19 +319,30 @@ impl Engine {
 
     /// Sets off what was recorded.
     pub(super) fn set_off(self: &Arc<Self>, live: &Live, actions: Vec<Action>) {
-        self.timers.set(live.id, actions.iter().filter_map(timer_of));
+        // A call that is waited for here times out by the time that it takes, whatever the clock says: see `invoke`.
+        let bounds: Vec<TimerId> = actions.iter().filter_map(|action| call_of(live, action)).collect();
+        let timers = actions.iter().filter_map(timer_of).filter(|(timer, _)| !bounds.contains(timer));
+        self.timers.set(live.id, timers);
         actions.into_iter().for_each(|action| self.set_off_one(live, action));
     }
 
     fn set_off_one(self: &Arc<Self>, live: &Live, action: Action) {
         let (engine, id) = (self.clone(), live.id);
         match action {
-            Action::InvokeFunction { task, mut function, qualifier, payload, .. } => {
+            Action::InvokeFunction { task, mut function, qualifier, payload, token } => {
+                let is_waited_for = token.is_none();
                 if let Some(qualifier) = qualifier {
                     function = format!("{function}:{qualifier}");
                 }
-                let due_ms = live.execution.task_due_ms(task);
-                self.spawn(engine.invoke(Invocation { execution: id, task, function, payload, due_ms }));
+                let timeout = live.execution.task_timeout(task);
+                self.spawn(engine.invoke(Invocation {
+                    execution: id,
+                    task,
+                    function,
+                    payload,
+                    timeout,
+                    is_waited_for,
+                }));
             }
             Action::StartExecution { task, machine, name, input } => {
                 self.spawn(engine.start_child(records::Parent { execution: id, task }, machine, name, input));
@@ -361,6 +372,12 @@ impl Engine {
             let _ = self.changes.send(Arc::new(StatusChange::of(execution, stop_ms)));
         }
     }
+}
+
+/// The timer of a call whose answer is the task's.
+fn call_of(live: &Live, action: &Action) -> Option<TimerId> {
+    let Action::InvokeFunction { task, token: None, .. } = action else { return None };
+    live.execution.task_timeout(*task).map(|(timer, _)| timer)
 }
 
 /// The timer that an action is about, and its moment unless it is cancelled.

@@ -26,7 +26,7 @@ impl Pauses {
     pub(crate) async fn pause(&mut self) {
         let pause_ms = (self.next_ms as f64 * (0.75 + self.randomness.unit() / 2.0)) as i64;
         self.next_ms = (self.next_ms + self.next_ms / 2).min(self.longest_ms);
-        self.clock.sleep_until(self.clock.now_ms() + pause_ms).await;
+        self.clock.sleep_for(pause_ms).await;
     }
 }
 
