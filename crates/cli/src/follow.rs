@@ -28,6 +28,8 @@ struct Following<'a> {
     ticks: u32,
     looks_after_the_end: u32,
     told_gate: Option<GateId>,
+    /// Whether the run waited for a person at the last look.
+    is_at_gate: bool,
     prompt: Prompt,
     /// Whether the process that drove went away, and whoever drives now has to be told to go on.
     is_to_take_up: bool,
@@ -50,6 +52,7 @@ pub(crate) async fn follow(
         ticks: 0,
         looks_after_the_end: 0,
         told_gate: None,
+        is_at_gate: false,
         prompt: Prompt::default(),
         is_to_take_up: false,
     };
@@ -98,7 +101,8 @@ impl Following<'_> {
             if let Some(run) = self.look(place).await? {
                 return Ok(run);
             }
-            pause = if seen == self.seen_events { (pause * 3 / 2).min(pace.longest) } else { pace.shortest };
+            let longest = if self.is_at_gate { pace.longest_at_gate } else { pace.longest };
+            pause = if seen == self.seen_events { (pause * 3 / 2).min(longest) } else { pace.shortest };
             tokio::time::sleep(pause).await;
             self.ticks += 1;
         }
@@ -119,7 +123,8 @@ impl Following<'_> {
             name_of(&run.execution_arn).clone_into(&mut self.execution);
             self.looks_after_the_end = 0;
         }
-        if run.status != RunStatus::ApprovalPending {
+        self.is_at_gate = run.status == RunStatus::ApprovalPending;
+        if !self.is_at_gate {
             self.prompt.withdraw();
         }
         if !self.prompt.is_open() {

@@ -32,6 +32,8 @@ pub(crate) struct Pace {
     pub(crate) shortest: Duration,
     /// Where nothing happens the pauses grow to this.
     pub(crate) longest: Duration,
+    /// The same while a person is waited for.
+    pub(crate) longest_at_gate: Duration,
     /// Every so many looks at a run its execution is looked at too.
     pub(crate) looks_an_execution: u32,
     /// So many looks may go by before an execution that was just started has to be there.
@@ -43,6 +45,7 @@ impl Pace {
     const HERE: Self = Self {
         shortest: Duration::from_millis(60),
         longest: Duration::from_millis(60),
+        longest_at_gate: Duration::from_millis(250),
         looks_an_execution: 10,
         looks_before_it_is_there: 0,
     };
@@ -50,6 +53,7 @@ impl Pace {
     const STAGE: Self = Self {
         shortest: Duration::from_secs(1),
         longest: Duration::from_secs(5),
+        longest_at_gate: Duration::from_secs(5),
         looks_an_execution: 3,
         looks_before_it_is_there: 10,
     };
