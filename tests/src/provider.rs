@@ -47,6 +47,19 @@ impl Provider {
         Self::serving(Dialect::Anthropic, hitches, move |_| answers.next().ok_or_else(is_over))
     }
 
+    /// Answers as [`Provider::playing`] does; before each answer `happens` is told its number, from 1, while whoever asked waits. If
+    /// it says so, the server is overloaded for two seconds instead.
+    pub fn amid(script: &Script, mut happens: impl FnMut(usize) -> bool + Send + 'static) -> Self {
+        let (mut answers, mut number) = (script.responses().into_iter(), 0);
+        Self::serving(Dialect::Anthropic, &[], move |_| {
+            number += 1;
+            match happens(number) {
+                true => Err(OVERLOADED.into()),
+                false => answers.next().ok_or_else(is_over),
+            }
+        })
+    }
+
     /// Answers as [`Provider::playing`] does, in this dialect.
     pub fn speaking(dialect: Dialect, script: &Script) -> Self {
         let mut answers = script.responses().into_iter();
@@ -104,6 +117,10 @@ impl Provider {
                 }
                 match next(&body) {
                     Ok(answer) => respond(&mut connection, "200 OK", &message(dialect, &answer)),
+                    Err(why) if why == OVERLOADED => {
+                        let body = json!({"error": {"type": "overloaded_error", "message": why}});
+                        respond(&mut connection, "529 Overloaded\r\nretry-after: 2", &body);
+                    }
                     Err(why) => respond(
                         &mut connection,
                         "400 Bad Request",
@@ -141,8 +158,11 @@ fn is_over() -> String {
     "the script is over".into()
 }
 
+/// What a server says that has too much to do.
+const OVERLOADED: &str = "overloaded";
+
 /// Lets time pass for the other side, whose clock is the real one.
-fn pass(time: Duration) {
+pub fn pass(time: Duration) {
     let (_sender, never) = mpsc::channel::<()>();
     assert_eq!(never.recv_timeout(time), Err(RecvTimeoutError::Timeout));
 }
