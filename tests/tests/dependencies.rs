@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a scenario fails loudly")]
 
 use std::fs;
+use std::process::Command;
 
 use run_model::gate::GateKind;
 use serde_json::{Value, json};
@@ -134,6 +135,34 @@ fn a_run_that_was_stopped_at_the_gate_goes_on_there() {
     let late = world.gatewright(&["gates", "approve", gate_of(&parked)]);
     assert_ne!(late.code, 0, "its gate is void: {late:?}");
     lands(&world, world.gatewright(&["runs", "resume", run, "--yes", "--json"]));
+}
+
+/// The gate opens in an execution that has measured no risk before it answered.
+#[test]
+fn a_question_that_a_stopped_run_left_open_is_answered_by_the_next_one_before_the_gate_opens() {
+    let world = quick();
+    let script = upgrade().answers(GateKind::Setup, 1, json!({"text": "sum.sh wants it.", "places": ["sum.sh:1"]}));
+    let parked = world.run(&script, &["--no-wait", "--json"]).expect(4).json();
+    let (run, gate) = (parked["run_id"].as_str().unwrap(), gate_of(&parked));
+    // Which commit lies between question and answer is looked for, not known.
+    let left_open = (1..100).find_map(|number| {
+        let state = world.path(&format!("state-{number}"));
+        assert!(Command::new("cp").arg("-r").arg(world.state()).arg(&state).status().unwrap().success());
+        let mut asking = world.command_with(&state, &["gates", "more-info", gate, "why the second one?"]);
+        let died = asking.env("GATEWRIGHT_ABORT_AT_COMMIT", format!("{number}:after")).output().unwrap();
+        assert!(!died.status.success(), "the crew had answered before any commit was tried");
+        let shown = Ended::of(&world.command_with(&state, &["gates", "show", gate]).output().unwrap()).expect(0);
+        shown.said("asked at").then_some(state)
+    });
+    let state = left_open.unwrap();
+    let program = |arguments: &[&str]| Ended::of(&world.command_with(&state, arguments).output().unwrap());
+    program(&["runs", "stop", run]).expect(0);
+    let resumed = program(&["runs", "resume", run, "--no-wait", "--json"]).expect(4).json();
+    assert_eq!((&resumed["status"], &resumed["stage"]), (&json!("approval_pending"), &json!("setup_gate")));
+    let shown = program(&["gates", "show", gate_of(&resumed)]).expect(0);
+    assert!(shown.said("why the second one?") && shown.said("sum.sh wants it."), "{}", shown.stdout);
+    program(&["gates", "approve", gate_of(&resumed)]).expect(4);
+    lands(&world, program(&["runs", "resume", run, "--yes", "--json"]));
 }
 
 #[test]
