@@ -9,6 +9,8 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::screen;
 
+const WANTED: &str = "Write approve or deny, or q and your question in one line: ";
+
 /// Asks about one gate at a time.
 #[derive(Default)]
 pub(crate) struct Prompt {
@@ -52,9 +54,9 @@ impl Prompt {
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => Answer::Nobody,
             Ok(line) => match understand(&line) {
-                Some(answer) => answer,
-                None => {
-                    screen::ask("Write approve or deny, or q and your question in one line: ");
+                Ok(answer) => answer,
+                Err(why) => {
+                    screen::ask(why);
                     return None;
                 }
             },
@@ -83,16 +85,19 @@ fn read() -> mpsc::UnboundedReceiver<String> {
     lines
 }
 
-fn understand(line: &str) -> Option<Answer> {
+/// What a line says, or how it is asked for again.
+fn understand(line: &str) -> Result<Answer, String> {
     let line = line.trim();
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let answer = match (word.to_ascii_lowercase().as_str(), rest) {
         ("approve" | "a" | "yes" | "y", "") => Answer::Decided(GateDecision::Approved),
         ("deny" | "d" | "no" | "n", "") => Answer::Decided(GateDecision::Denied),
-        ("q" | "question", asked) => Answer::Asks(Question::new(asked).ok()?),
-        _ => return None,
+        ("q" | "question", asked) => {
+            Answer::Asks(Question::new(asked).map_err(|problem| format!("{problem}\n{WANTED}"))?)
+        }
+        _ => return Err(WANTED.to_owned()),
     };
-    Some(answer)
+    Ok(answer)
 }
 
 #[cfg(test)]
@@ -101,13 +106,24 @@ mod tests {
 
     #[test]
     fn only_clear_words_decide() {
-        assert_eq!(understand("approve\n"), Some(Answer::Decided(GateDecision::Approved)));
-        assert_eq!(understand(" Deny "), Some(Answer::Decided(GateDecision::Denied)));
-        let asked = |text| Some(Answer::Asks(Question::new(text).unwrap()));
+        assert_eq!(understand("approve\n"), Ok(Answer::Decided(GateDecision::Approved)));
+        assert_eq!(understand(" Deny "), Ok(Answer::Decided(GateDecision::Denied)));
+        let asked = |text| Ok(Answer::Asks(Question::new(text).unwrap()));
         assert_eq!(understand("q why not approve?\n"), asked("why not approve?"));
         assert_eq!(understand("Question yes"), asked("yes"));
-        for unclear in ["", "ok", "maybe", "approve deny", "yes, but why?", "q", "q  ", "why?"] {
-            assert_eq!(understand(unclear), None, "{unclear}");
+        for unclear in ["", "ok", "maybe", "approve deny", "yes, but why?", "why?"] {
+            assert_eq!(understand(unclear), Err(WANTED.to_owned()), "{unclear}");
+        }
+    }
+
+    #[test]
+    fn whoever_asks_what_is_no_question_is_told_why() {
+        let long = format!("q {}", "x".repeat(4_001));
+        for (line, why) in
+            [("q", "the question is empty: say"), ("q  ", "is empty"), (long.as_str(), "shorten it to 4000")]
+        {
+            let told = understand(line).unwrap_err();
+            assert!(told.contains(why) && told.ends_with(WANTED), "{told}");
         }
     }
 
