@@ -86,7 +86,10 @@ fn python_packages_come_from_where_they_are_named() {
             format!("{pip} --editable '.[tests]'"),
         ),
         (
-            &[("pytest.ini", "[pytest]\naddopts = --cov=a -n4 --dist load\n# --timeout\n[other]\nx = --timeout\n"), FUNCTION],
+            &[
+                ("pytest.ini", "[pytest]\naddopts = --cov=a -n4 --dist load\n# --timeout\n[other]\nx = --timeout\n"),
+                FUNCTION,
+            ],
             format!("{pip} pytest pytest-cov pytest-xdist"),
         ),
         (
