@@ -27,8 +27,8 @@ pub(crate) async fn errand(context: &Context, run: &RunRecord, gate: &Gate) -> R
     }))
 }
 
-/// The how manieth question this is at gates of its kind. Those count too that were dropped with what they were about: the answer's
-/// session is named by it, and no question may be given the answer to another.
+/// The number of this question among those at gates of its kind, from 1. Those count too that were dropped with what they were
+/// about: the answer's session is named by it, and no question may be given the answer to another.
 async fn number(context: &Context, gate: &Gate) -> Result<usize, FunctionError> {
     let is_asked =
         |other: &&Gate| other.binding.kind == gate.binding.kind && matches!(other.state, GateState::Asked { .. });
