@@ -406,6 +406,7 @@ mod tests {
         let log = Arc::new(Log::open(&folder.path().join("log"), Some(hook)).unwrap());
         leave.send(()).unwrap();
         add(&log, "first".into()).await.unwrap();
+        drop(lock(&log.writer));
         let alone = tokio::spawn({
             let log = log.clone();
             async move { add(&log, "alone".into()).await }
