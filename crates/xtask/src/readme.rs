@@ -19,7 +19,7 @@ const BOUND: Duration = Duration::from_secs(30 * 60);
 /// The exit code of `timeout` when the time was up.
 const TIME_WAS_UP: i32 = 124;
 /// How a question at a gate ends.
-const QUESTION: &str = "[approve/deny]";
+const QUESTION: &str = "[approve/deny, or q QUESTION]";
 
 /// A fenced block of the README and the heading it stands under.
 #[derive(Debug, PartialEq, Eq)]
