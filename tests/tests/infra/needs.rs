@@ -83,6 +83,7 @@ const STORE: &[(&str, &[&[&str]])] = &[
     ("run_gates", &[GATES_LISTED, GATE_READ]),
     ("decide", &[GATE_READ, GATE_WRITTEN, ANSWERED]),
     ("ask", &[GATE_READ, GATE_WRITTEN, ANSWERED, TOLD, RUN_READ]),
+    ("exchanges", &[&[BODY_READ]]),
     ("vote", &[GATE_READ, GATE_WRITTEN, ANSWERED, TOLD]),
     ("expire_gate", &[GATE_READ, GATE_WRITTEN]),
     ("void_gates", &[GATES_LISTED, GATE_READ, GATE_WRITTEN]),
